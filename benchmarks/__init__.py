@@ -1,0 +1,1 @@
+"""Measurements of the rest of the house; nothing imports them."""

@@ -1,0 +1,1 @@
+"""Frozen pretrained encoders that turn audio or text into feature sequences."""

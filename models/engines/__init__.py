@@ -1,0 +1,1 @@
+"""Engines: a bundle made executable, behind one protocol."""

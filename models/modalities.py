@@ -1,0 +1,103 @@
+"""Modalities, and the one way variable-length input travels: padded, with its lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import FeatureError
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """One stream of features that members can read."""
+
+    name: str
+    """How members and inputs refer to it: `acoustic`, `prosody`, `text`."""
+    kind: Literal["acoustic", "linguistic"]
+    backbone: str
+    """Name of the frozen encoder in the backbone registry."""
+    dim: int
+    """Features a frame or token."""
+    stride: int = 1
+    """Frames averaged into one before the ensemble sees them (1 keeps the backbone's own rate)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedBatch:
+    """Sequences of different lengths side by side; a length of 0 says that the modality is missing there."""
+
+    features: NDArray[np.float32]
+    """`[batch, time, dim]`, zeros where there is padding; time is at least 1."""
+    lengths: NDArray[np.int64]
+    """`[batch]`, real frames or tokens of each sequence."""
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 3 or self.lengths.shape != (self.features.shape[0],):
+            raise FeatureError(
+                f"features must be [batch, time, dim] and lengths [batch], got {self.features.shape} "
+                f"and {self.lengths.shape}"
+            )
+        if self.features.shape[1] < 1:
+            raise FeatureError("a padded batch needs at least one frame of room, even where all is missing")
+        if (self.lengths < 0).any() or (self.lengths > self.features.shape[1]).any():
+            raise FeatureError(f"lengths {self.lengths.tolist()} do not fit {self.features.shape[1]} frames")
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """`[batch, time]`, True on real frames."""
+        return np.asarray(np.arange(self.features.shape[1])[None, :] < self.lengths[:, None])
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+
+def pad(sequences: Sequence[NDArray[np.float32] | None], dim: int, *, time: int | None = None) -> PaddedBatch:
+    """Lays sequences side by side.
+
+    Args:
+        sequences: each `[frames, dim]`, or None where the modality is missing.
+        dim: features a frame.
+        time: room to pad to; the longest sequence by default.
+
+    Raises:
+        FeatureError: a sequence has another width, or does not fit into `time`.
+    """
+    lengths = np.array([0 if s is None else s.shape[0] for s in sequences], dtype=np.int64)
+    longest = int(lengths.max(initial=0))
+    room = max(1, longest if time is None else time)
+    if longest > room:
+        raise FeatureError(f"a sequence of {longest} frames does not fit into {room}")
+    features = np.zeros((len(sequences), room, dim), dtype=np.float32)
+    for row, sequence in enumerate(sequences):
+        if sequence is None:
+            continue
+        if sequence.ndim != 2 or sequence.shape[1] != dim:
+            raise FeatureError(f"sequence {row} has shape {sequence.shape}, expected [frames, {dim}]")
+        features[row, : sequence.shape[0]] = sequence
+    return PaddedBatch(features, lengths)
+
+
+def average_frames(sequence: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Averages every `stride` frames into one; the last group may hold fewer.
+
+    Args:
+        sequence: `[frames, dim]`.
+        stride: frames a group, at least 1.
+
+    Returns:
+        `[ceil(frames / stride), dim]`.
+    """
+    if stride < 1:
+        raise FeatureError(f"stride must be at least 1, got {stride}")
+    frames = sequence.shape[0]
+    if stride == 1 or frames == 0:
+        return sequence
+    starts = np.arange(0, frames, stride)
+    sums = np.add.reduceat(sequence.astype(np.float32, copy=False), starts, axis=0)
+    counts = np.diff(np.append(starts, frames)).astype(np.float32)
+    return np.asarray(sums / counts[:, None], dtype=np.float32)

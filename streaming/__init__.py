@@ -1,0 +1,1 @@
+"""The live runtime: audio in, emotion events out."""

@@ -1,0 +1,1 @@
+"""The pure audio core: bytes to segments, on the audio clock."""

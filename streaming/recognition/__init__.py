@@ -1,0 +1,1 @@
+"""Recognition: what is asked for, when, and how it is answered."""

@@ -1,0 +1,1 @@
+"""Where events go besides the socket they were asked on."""

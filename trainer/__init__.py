@@ -1,0 +1,1 @@
+"""Training: from corpora to a bundle, in four stages."""

@@ -1,0 +1,1 @@
+"""Corpora and the manifest every one of them becomes."""

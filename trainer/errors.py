@@ -1,0 +1,17 @@
+"""What can go wrong in training."""
+
+
+class TrainerError(Exception):
+    """Root of every error raised on purpose by `trainer`."""
+
+
+class CorpusError(TrainerError):
+    """A corpus folder, manifest or clip is missing or damaged; the message lists what."""
+
+
+class RecipeError(TrainerError, ValueError):
+    """A training recipe asks for something impossible."""
+
+
+class FeatureStoreError(TrainerError):
+    """Stored features are missing, damaged, or were made under another policy."""
