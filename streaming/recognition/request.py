@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,4 +97,12 @@ class RecognitionFailure:
     retryable: bool = True
 
 
-RecognitionOutcome = RecognitionResult | RecognitionFailure
+@dataclass(frozen=True, slots=True)
+class RecognitionShed:
+    """An interim that was not computed: replaced by a newer one, discarded, or dropped under load. Never a final."""
+
+    request: RecognitionRequest
+    reason: Literal["replaced", "discarded", "overload"]
+
+
+RecognitionOutcome = RecognitionResult | RecognitionFailure | RecognitionShed
