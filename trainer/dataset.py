@@ -1,0 +1,167 @@
+"""Examples in memory, ready to be batched: targets, attributes and the features of each modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.emotions import LabelSet
+from models.modalities import pad
+from trainer.errors import CorpusError
+from trainer.sampling import Indices
+
+Features = Mapping[str, NDArray[np.float16] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One utterance (in one acoustic view) as training sees it."""
+
+    id: str
+    corpus: str
+    speaker: str
+    target: NDArray[np.float32]
+    """Soft target, `[labels]`."""
+    ambiguous: bool
+    """True where annotators reached no agreement (XO)."""
+    attributes: NDArray[np.float32] | None
+    """`[3]`, or None where they were not rated."""
+    features: Features
+    """Per modality `[frames, dim]`, or None where it is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tensors of some examples, for one member."""
+
+    inputs: dict[str, Tensor]
+    """Per modality `[batch, time, dim]`."""
+    masks: dict[str, Tensor]
+    """Per modality `[batch, time]`, True on real frames."""
+    targets: Tensor
+    """`[batch, labels]`."""
+    attributes: Tensor
+    """`[batch, 3]`, zeros where not known."""
+    known: Tensor
+    """`[batch]`, 1 where the attributes are known."""
+
+
+class TrainingSet:
+    """Examples that share a label set; joined by id, never by position.
+
+    Attributes:
+        targets: `[examples, labels]`.
+        dominant: `[examples]`, the strongest class of each.
+        ambiguous: `[examples]`.
+        lengths: `[examples]`, frames of the longest modality.
+    """
+
+    def __init__(self, examples: Sequence[Example], labels: LabelSet, dims: Mapping[str, int]) -> None:
+        """Lays the examples out.
+
+        Args:
+            examples: in any order; ids must differ.
+            labels: what the positions of every target mean.
+            dims: features a frame, by modality.
+
+        Raises:
+            CorpusError: an id stands twice, or a target does not fit the labels.
+        """
+        self.examples = list(examples)
+        self.labels = labels
+        self.dims = dict(dims)
+        self.positions = {example.id: i for i, example in enumerate(self.examples)}
+        if len(self.positions) != len(self.examples):
+            raise CorpusError("the same id stands on two examples: ids must be unique to join features and labels")
+        wrong = [example.id for example in self.examples if example.target.shape != (len(labels),)]
+        if wrong:
+            raise CorpusError(
+                f"targets of {len(wrong)} examples do not fit the {len(labels)} labels, first: {wrong[0]}"
+            )
+        count = len(self.examples)
+        self.targets = np.stack([e.target for e in self.examples]) if count else np.zeros((0, len(labels)), np.float32)
+        self.dominant: Indices = self.targets.argmax(axis=1).astype(np.int64)
+        self.ambiguous = np.array([e.ambiguous for e in self.examples], dtype=np.bool_)
+        self.lengths: Indices = np.array(
+            [max((f.shape[0] for f in e.features.values() if f is not None), default=0) for e in self.examples],
+            dtype=np.int64,
+        )
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def corpora(self) -> list[str]:
+        """Corpus name of each example."""
+        return [example.corpus for example in self.examples]
+
+    def select(self, indices: Indices) -> TrainingSet:
+        """The examples at `indices`, in that order."""
+        return TrainingSet([self.examples[i] for i in indices], self.labels, self.dims)
+
+    def readable(self, modalities: Sequence[str]) -> TrainingSet:
+        """The examples that have at least one of `modalities`."""
+        kept = [i for i, e in enumerate(self.examples) if any(e.features.get(m) is not None for m in modalities)]
+        return self.select(np.array(kept, dtype=np.int64))
+
+    def collate(
+        self, indices: Indices, modalities: Sequence[str], *, drop: float = 0.0, rng: np.random.Generator | None = None
+    ) -> Batch:
+        """Pads the features of some examples.
+
+        Args:
+            indices: which examples.
+            modalities: which of their modalities.
+            drop: probability that an example loses one of its modalities, where it has more than one, so that members
+                learn to do without.
+            rng: the source of that chance; needed where `drop` is above 0.
+        """
+        chosen = [self.examples[i] for i in indices]
+        held = [[m for m in modalities if e.features.get(m) is not None] for e in chosen]
+        if drop > 0 and rng is not None:
+            for names in held:
+                if len(names) > 1 and rng.random() < drop:
+                    names.pop(int(rng.integers(len(names))))
+        inputs: dict[str, Tensor] = {}
+        masks: dict[str, Tensor] = {}
+        for modality in modalities:
+            rows = [
+                np.asarray(e.features[modality], dtype=np.float32) if modality in names else None
+                for e, names in zip(chosen, held, strict=True)
+            ]
+            batch = pad(rows, self.dims[modality])
+            inputs[modality] = torch.from_numpy(batch.features)
+            masks[modality] = torch.from_numpy(batch.mask)
+        known = np.array([e.attributes is not None for e in chosen], dtype=np.float32)
+        attributes = np.stack([np.zeros(3, np.float32) if e.attributes is None else e.attributes for e in chosen])
+        return Batch(
+            inputs=inputs,
+            masks=masks,
+            targets=torch.from_numpy(self.targets[indices]),
+            attributes=torch.from_numpy(attributes),
+            known=torch.from_numpy(known),
+        )
+
+    def statistics(self, modality: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of every feature over all frames, each `[dim]`, for standardisation."""
+        total = np.zeros(self.dims[modality], dtype=np.float64)
+        squares = np.zeros_like(total)
+        frames = 0
+        for example in self.examples:
+            features = example.features.get(modality)
+            if features is None:
+                continue
+            values = features.astype(np.float64)
+            total += values.sum(axis=0)
+            squares += np.square(values).sum(axis=0)
+            frames += values.shape[0]
+        if frames == 0:
+            return np.zeros(self.dims[modality], np.float32), np.ones(self.dims[modality], np.float32)
+        mean = total / frames
+        deviation = np.sqrt(np.maximum(squares / frames - mean**2, 1e-8))
+        return mean.astype(np.float32), deviation.astype(np.float32)

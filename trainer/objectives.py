@@ -1,0 +1,107 @@
+"""What a member is trained to do: soft-target cross-entropy, attributes, and Manifold MixUp between latent and head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.errors import RecipeError
+
+
+def class_weights(targets: Tensor, power: float = 0.5) -> Tensor:
+    """Weights that let rare classes count (paper, stage 1): `(N / (C * f_c)) ** power`, f_c the class's soft count.
+
+    Args:
+        targets: `[examples, labels]`, the training split alone.
+        power: 0 gives every class the same weight, 1 balances them fully.
+
+    Returns:
+        `[labels]`; a class that never occurs gets the weight of the rarest that does.
+    """
+    counts = targets.sum(dim=0)
+    present = counts > 0
+    if not bool(present.any()):
+        raise RecipeError("no training example has a target: there is nothing to weigh")
+    counts = torch.where(present, counts, counts[present].min())
+    return (targets.shape[0] / (targets.shape[1] * counts)).pow(power)
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy against a distribution, mean over the batch.
+
+    Args:
+        logits: `[batch, labels]`.
+        targets: `[batch, labels]`, rows sum to 1.
+        weights: `[labels]`, from `class_weights`; none weighs all alike.
+    """
+    log_probabilities = functional.log_softmax(logits, dim=-1)
+    weighted = targets if weights is None else targets * weights
+    return -(weighted * log_probabilities).sum(dim=-1).mean()
+
+
+def attribute_error(predicted: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+    """Mean squared error over the examples whose attributes are known; zero where none is.
+
+    Args:
+        predicted: `[batch, 3]`.
+        targets: `[batch, 3]`, any value where not known.
+        known: `[batch]`, 1 or 0, or the share of a mixed example that is known.
+    """
+    errors = (predicted - targets).square().mean(dim=-1) * known
+    return errors.sum() / known.sum().clamp(min=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The weighted sum a stage minimises (paper: 1.5 and 0.4)."""
+
+    cross_entropy: float = 1.5
+    attributes: float = 0.4
+
+    def __call__(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        predicted: Tensor,
+        attributes: Tensor,
+        known: Tensor,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch; shapes as in `soft_cross_entropy` and `attribute_error`."""
+        loss = self.cross_entropy * soft_cross_entropy(logits, targets, weights)
+        if self.attributes > 0:
+            loss = loss + self.attributes * attribute_error(predicted, attributes, known)
+        return loss
+
+
+@dataclass(frozen=True, slots=True)
+class MixUp:
+    """Manifold MixUp (Verma et al. 2019) on the latent, as in the paper: one lambda an example, Beta(a, a)."""
+
+    probability: float = 0.3
+    alpha: float = 0.2
+
+    def __call__(self, tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Mixes every tensor, each `[batch, ...]`, with the same partners and lambdas; with 1 - `probability`, none.
+
+        Args:
+            tensors: latent first, then whatever must be mixed alike: soft targets, attributes, their mask.
+            generator: the only source of chance.
+        """
+        batch = tensors[0].shape[0]
+        if batch < 2 or float(torch.rand((), generator=generator)) >= self.probability:
+            return tensors
+        partner = torch.randperm(batch, generator=generator)
+        # Two gamma draws make one beta draw, and torch offers them with an explicit generator.
+        gammas = torch._standard_gamma(torch.full((2, batch), self.alpha, dtype=torch.float64), generator=generator)
+        share = (gammas[0] / gammas.sum(dim=0).clamp(min=torch.finfo(torch.float64).tiny)).to(tensors[0].dtype)
+        return tuple(_blend(tensor, tensor[partner], share) for tensor in tensors)
+
+
+def _blend(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    lam = share.view(-1, *([1] * (one.dim() - 1)))
+    return lam * one + (1 - lam) * other

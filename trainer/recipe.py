@@ -1,0 +1,136 @@
+"""A training recipe: everything that decides what comes out, in one checked TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.emotions import MSP_NAMES, LabelSet
+from trainer.errors import RecipeError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModalityRecipe(_Section):
+    """One feature stream."""
+
+    backbone: str
+    stride: int = Field(default=1, ge=1, le=16)
+    """Frames averaged into one before the members read them."""
+
+
+class MemberRecipe(_Section):
+    """One DeepSER member."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    modalities: tuple[str, ...] = Field(min_length=1)
+    width: int = Field(default=64, ge=4, le=2048)
+    heads: int = Field(default=1, ge=1, le=64)
+    feed_forward: int = Field(default=128, ge=4, le=8192)
+    depth: int = Field(default=1, ge=1, le=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the input features zeroed in training."""
+
+
+class StageRecipe(_Section):
+    """What stages 1, 2 and 3 share."""
+
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    epochs: int = Field(ge=0, le=1000)
+    """At most this many."""
+    patience: int = Field(default=8, ge=1)
+    """Epochs without a better development macro-F1 before stopping."""
+    batch: int = Field(default=32, ge=1)
+    mixup: Probability = 0.3
+    modality_drop: Probability = 0.0
+    """Probability that an example is trained on without one of its modalities."""
+
+
+class MetaRecipe(_Section):
+    """Stages 3 and 4."""
+
+    runs: int = Field(default=6, ge=1, le=64)
+    """Meta-classifiers trained with different seeds, averaged in stage 4."""
+    full: StageRecipe
+    balanced: StageRecipe
+
+
+class Recipe(_Section):
+    """All of it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    profile: Literal["base", "large"] = "base"
+    seed: int = Field(default=2506, ge=0)
+    labels: tuple[str, ...] = MSP_NAMES
+    corpora: tuple[str, ...] = Field(min_length=1)
+    quota: dict[str, int] = Field(default_factory=dict)
+    """Most examples a corpus gives to one epoch, drawn anew each epoch."""
+    views: tuple[str, ...] = ("clean",)
+    """Waveform views of every clip that training sees; `clean` alone is used to choose and to test."""
+    attribute_norms: bool = True
+    """Fill attributes nobody rated from published norms of emotion words."""
+    development_share: float = Field(default=0.15, gt=0, lt=1)
+    """Share of each corpus's speakers held out to choose, to fit the meta-classifier and to calibrate."""
+    cross_entropy_weight: float = Field(default=1.5, gt=0)
+    attribute_weight: float = Field(default=0.4, ge=0)
+    class_weight_power: Probability = 0.5
+    mixup_alpha: float = Field(default=0.2, gt=0)
+    target_coverage: Probability = 0.9
+    """Share of development segments the abstention threshold lets through."""
+    modalities: dict[str, ModalityRecipe] = Field(min_length=1)
+    members: tuple[MemberRecipe, ...] = Field(min_length=1)
+    stage1: StageRecipe
+    stage2: StageRecipe
+    meta: MetaRecipe
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        names = [member.name for member in self.members]
+        if len(set(names)) != len(names):
+            raise ValueError("two members have the same name")
+        for member in self.members:
+            missing = set(member.modalities) - set(self.modalities)
+            if missing:
+                raise ValueError(f"member {member.name} reads {sorted(missing)}, which [modalities] does not define")
+        return self
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels as a `LabelSet`."""
+        return LabelSet(self.labels)
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        source: path of a TOML file, or the name of a packaged recipe such as `base`.
+
+    Raises:
+        RecipeError: no such file or recipe, not TOML, or a key that is unknown, missing or out of bounds.
+    """
+    path = Path(source)
+    if not path.suffix:
+        path = RECIPES / f"{source}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        packaged = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe {source}: give a TOML file, or one of the packaged ones ({packaged})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
+        raise RecipeError(f"{path}: " + "; ".join(lines)) from error

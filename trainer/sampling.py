@@ -1,0 +1,81 @@
+"""Which examples an epoch sees: all of them, or a freshly drawn balanced subset with ambiguous ones added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import RecipeError
+
+Indices = NDArray[np.int64]
+
+
+def full_epoch(corpora: Sequence[str], quota: Mapping[str, int], rng: np.random.Generator) -> Indices:
+    """Every example; of a corpus with a quota, that many drawn anew, so that a large one does not drown the others.
+
+    Args:
+        corpora: corpus name of each example.
+        quota: most examples a corpus gives to one epoch; corpora not named give all.
+        rng: the only source of chance.
+
+    Returns:
+        Positions, shuffled.
+    """
+    names = np.asarray(corpora)
+    chosen = []
+    for name in dict.fromkeys(corpora):
+        members = np.flatnonzero(names == name)
+        limit = quota.get(name)
+        if limit is not None and members.size > limit:
+            members = rng.choice(members, size=limit, replace=False)
+        chosen.append(members)
+    return rng.permutation(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def balanced_epoch(dominant: Indices, ambiguous: NDArray[np.bool_], rng: np.random.Generator) -> Indices:
+    """A balanced subset plus ambiguous utterances (paper, stage 2): drawn anew whenever it is called.
+
+    Every dominant class is undersampled to the rarest; of the ambiguous ("XO") examples as many are added as one
+    class has.
+
+    Args:
+        dominant: `[examples]`, index of each example's strongest class.
+        ambiguous: `[examples]`, True where annotators reached no agreement.
+        rng: the only source of chance.
+
+    Raises:
+        RecipeError: there is no unambiguous example.
+    """
+    clear = np.flatnonzero(~ambiguous)
+    if clear.size == 0:
+        raise RecipeError("a balanced subset needs examples whose annotators agree; all are ambiguous")
+    classes, counts = np.unique(dominant[clear], return_counts=True)
+    rarest = int(counts.min())
+    chosen = [rng.choice(clear[dominant[clear] == c], size=rarest, replace=False) for c in classes]
+    unclear = np.flatnonzero(ambiguous)
+    chosen.append(rng.choice(unclear, size=min(rarest, unclear.size), replace=False))
+    return rng.permutation(np.concatenate(chosen))
+
+
+def batches(order: Indices, lengths: NDArray[np.int64], size: int, rng: np.random.Generator) -> Iterator[Indices]:
+    """Cuts an epoch into batches of like length, so that little of what is computed is padding.
+
+    Args:
+        order: positions in the order of the epoch.
+        lengths: `[examples]`, frames of each example's longest modality.
+        size: examples a batch.
+        rng: shuffles the batches.
+
+    Yields:
+        Positions of one batch; every position of `order` exactly once.
+    """
+    pool = 16 * size
+    cuts: list[Indices] = []
+    for start in range(0, order.size, pool):
+        chunk = order[start : start + pool]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        cuts.extend(chunk[i : i + size] for i in range(0, chunk.size, size))
+    for position in rng.permutation(len(cuts)):
+        yield cuts[position]
