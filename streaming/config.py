@@ -1,0 +1,215 @@
+"""config.toml: every setting of the live runtime, with its default and its bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.settings_file import SettingsProblem, SettingsRoot, SettingsSection, read_settings
+from models.weights_settings import WeightsSettings
+from streaming.errors import ConfigError
+
+_MAX_TEXT: Final = 255
+_MAX_PATH: Final = 4096
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+PathText = Annotated[str, Field(max_length=_MAX_PATH)]
+Text = Annotated[str, Field(max_length=_MAX_TEXT)]
+Host = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT)]
+
+
+class ServerSettings(SettingsSection):
+    """`[server]`: where it listens and what one client may take."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8765
+    """TCP port; 0 for a free one."""
+    tokens_file: PathText = ""
+    """File with one accepted token a line; empty for no authentication."""
+    tls_cert: PathText = ""
+    """PEM certificate chain; empty for no TLS."""
+    tls_key: PathText = ""
+    """PEM private key of the certificate."""
+    max_sessions: int = Field(default=32, ge=1, le=10_000)
+    """Sessions at once; more are asked to try again later."""
+    max_channels: int = Field(default=2, ge=1, le=16)
+    """Channels in one session."""
+    max_message_bytes: int = Field(default=1_048_576, ge=1024, le=67_108_864)
+    """Largest WebSocket message."""
+    event_buffer: int = Field(default=1000, ge=10, le=100_000)
+    """Events of a session kept for replay."""
+    subscriber_queue: int = Field(default=1000, ge=10, le=100_000)
+    """Events that wait for one slow subscriber."""
+    idle_timeout_s: float = Field(default=60.0, ge=1, le=86_400)
+    """A session without audio or keepalive for so long is closed."""
+    shutdown_grace_s: float = Field(default=10.0, ge=0, le=600)
+    """How long a stopping server waits for what is in flight."""
+
+    @model_validator(mode="after")
+    def _certificate_and_key_together(self) -> Self:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("tls_cert and tls_key go together; set both or neither")
+        return self
+
+
+class MqttSettings(SettingsSection):
+    """`[mqtt]`: the broker that events are published to."""
+
+    enabled: bool = False
+    """Whether events are published at all."""
+    host: Host = "127.0.0.1"
+    """The broker's address."""
+    port: int = Field(default=1883, ge=1, le=65535)
+    """The broker's port."""
+    prefix: str = Field(default="medusa/v1", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=_MAX_TEXT)
+    """First levels of every topic."""
+    username: Text = ""
+    """User name; empty for none."""
+    password: Annotated[Text, Field(repr=False)] = ""
+    """Password; empty for none."""
+    tls: bool = False
+    """Whether the connection is encrypted, checked against the system's certificates."""
+    queue: int = Field(default=1000, ge=10, le=100_000)
+    """Events kept while the broker is away."""
+
+
+class AsrSettings(SettingsSection):
+    """`[asr]`: the transcriber."""
+
+    model: Literal["whisper-base"] = "whisper-base"
+    """Name in the weights registry."""
+    language: str = Field(default="", pattern=r"^([a-z]{2,3})?$")
+    """Language of the speech; empty to detect it per segment."""
+    interim_s: float = Field(default=1.0, ge=0.2, le=10)
+    """New speech between two interim results."""
+    no_speech_threshold: float = Field(default=0.6, ge=0, le=1)
+    """Text is dropped when Whisper's no-speech probability is above this and its log-probability below the next."""
+    log_probability_threshold: float = Field(default=-1.0, ge=-10, le=0)
+    """Mean log-probability of a token under which a text is not trusted."""
+    tokens_floor: int = Field(default=8, ge=1, le=224)
+    """Tokens that any segment may take."""
+    tokens_per_s: float = Field(default=6.0, ge=1, le=20)
+    """Tokens more for each second of speech."""
+    compute_type: Literal["int8", "int8_float16", "float16", "float32", "default"] = "int8"
+    """CTranslate2's arithmetic."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """CPU threads; 0 lets CTranslate2 choose."""
+
+
+class VadSettings(SettingsSection):
+    """`[vad]`: what counts as speech, and where a segment begins and ends."""
+
+    kind: Literal["webrtc", "silero"] = "webrtc"
+    """The detector."""
+    aggressiveness: int = Field(default=2, ge=0, le=3)
+    """webrtc: how readily a frame is called noise."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """silero: probability from which a frame is speech."""
+    start_ms: int = Field(default=60, ge=20, le=1000)
+    """Speech that opens a segment."""
+    pause_ms: int = Field(default=200, ge=20, le=5000)
+    """Silence after which the final result is computed ahead."""
+    endpoint_ms: int = Field(default=600, ge=40, le=10_000)
+    """Silence that ends a segment."""
+    pre_roll_ms: int = Field(default=300, ge=0, le=2000)
+    """Audio kept from before the onset."""
+    post_roll_ms: int = Field(default=160, ge=0, le=2000)
+    """Audio kept from after the last speech."""
+    min_segment_ms: int = Field(default=200, ge=20, le=5000)
+    """Segments with less speech are dropped."""
+    max_segment_s: float = Field(default=15.0, ge=2, le=28)
+    """Longer speech is cut at its quietest point."""
+
+    @model_validator(mode="after")
+    def _pause_before_end(self) -> Self:
+        if self.pause_ms > self.endpoint_ms:
+            raise ValueError(
+                f"pause_ms must not be above endpoint_ms, got {self.pause_ms} and {self.endpoint_ms}; "
+                "lower the one or raise the other"
+            )
+        return self
+
+
+class EnsembleSettings(SettingsSection):
+    """`[ensemble]`: the emotion classifiers."""
+
+    bundle: str = Field(default="base", min_length=1, max_length=_MAX_PATH)
+    """Name of a shipped bundle or path of a bundle folder."""
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+    """What runs it."""
+    precision: Literal["fp32"] = "fp32"
+    """Arithmetic of the engine."""
+    abstain: bool = True
+    """Whether an unsure ensemble answers with no label."""
+
+
+class EmotionSettings(SettingsSection):
+    """`[emotion]`: from scores to labels."""
+
+    hold_interims: int = Field(default=2, ge=1, le=20)
+    """Interims in a row that must agree before a shown label changes."""
+    low_confidence_s: float = Field(default=1.0, ge=0, le=10)
+    """Segments shorter than this are too short to trust; they abstain."""
+
+
+class RolesSettings(SettingsSection):
+    """`[roles]`: whose emotions are inferred."""
+
+    score_agents: bool = False
+    """Whether channels with the role agent are emotion-scored too."""
+
+
+class BatcherSettings(SettingsSection):
+    """`[batcher]`: how requests of all sessions share the recogniser."""
+
+    max_batch: int = Field(default=8, ge=1, le=256)
+    """Requests in one batch."""
+    max_padded_s: float = Field(default=80.0, ge=30, le=3600)
+    """Audio in one batch, padding included."""
+    max_queue: int = Field(default=256, ge=8, le=100_000)
+    """Requests that wait; interims go first when it is full."""
+    max_wait_ms: int = Field(default=0, ge=0, le=1000)
+    """How long a lone request waits for company."""
+
+
+class LoggingSettings(SettingsSection):
+    """`[logging]`: what is logged, to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe message shown."""
+    format: Literal["text", "json"] = "text"
+    """Lines for people or for machines."""
+
+
+class Settings(SettingsRoot):
+    """All settings; each component receives its own section."""
+
+    server: ServerSettings = ServerSettings()
+    mqtt: MqttSettings = MqttSettings()
+    asr: AsrSettings = AsrSettings()
+    vad: VadSettings = VadSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+    emotion: EmotionSettings = EmotionSettings()
+    roles: RolesSettings = RolesSettings()
+    batcher: BatcherSettings = BatcherSettings()
+    weights: WeightsSettings = WeightsSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Settings from the environment (`MEDUSA_SERVER__PORT=...`), then a TOML file, then the defaults.
+
+    Args:
+        path: the file; None for `config.toml` in the working folder if there is one.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong; one line per problem, each with the file and
+            line or the environment variable.
+    """
+    try:
+        return read_settings(Settings, path)
+    except SettingsProblem as problem:
+        raise ConfigError(str(problem)) from None
