@@ -15,7 +15,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, WithJsonSchema
 from pydantic import model_validator as check
 
 from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
@@ -26,8 +26,9 @@ IDENTIFIER_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 TIMESTAMP_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 
 
-def _rounded(digits: int) -> AfterValidator:
-    return AfterValidator(lambda value: round(value, digits) + 0.0)  # + 0.0 turns -0.0 into 0.0
+def _rounded(digits: int) -> BeforeValidator:
+    # Before the bounds are checked, so that 1.0000001 is a probability; + 0.0 turns -0.0 into 0.0.
+    return BeforeValidator(lambda value: round(value, digits) + 0.0 if isinstance(value, float) else value)
 
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
