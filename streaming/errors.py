@@ -49,3 +49,35 @@ class CapacityError(StreamingError):
 
     code = "capacity"
     retryable = True
+
+
+class UnknownSessionError(StreamingError):
+    """No session of that name is live or was lately."""
+
+    code = "unknown_session"
+
+
+class SlowConsumerError(StreamingError):
+    """A subscriber did not take its events in time; it may reconnect and read on."""
+
+    code = "slow_consumer"
+    retryable = True
+
+
+class AuthorisationError(StreamingError):
+    """A client showed no token, or one that does not allow what it asks."""
+
+    code = "not_authorised"
+
+
+class ServerError(StreamingError):
+    """The server cannot start as configured; the message says what to change."""
+
+    code = "server"
+
+
+class ConnectionFailedError(StreamingError):
+    """A client could not reach the server, or lost it."""
+
+    code = "connection"
+    retryable = True
