@@ -15,3 +15,7 @@ class RecipeError(TrainerError, ValueError):
 
 class FeatureStoreError(TrainerError):
     """Stored features are missing, damaged, or were made under another policy."""
+
+
+class MetricError(TrainerError, ValueError):
+    """A metric was asked of data it is not defined on."""
