@@ -1,0 +1,45 @@
+#!/bin/sh
+# The tests talk to a real MQTT broker. Installs Mosquitto where that is possible, else says how to.
+set -eu
+
+# Distributions put the broker in /usr/sbin, which is not on every user's path.
+PATH="$PATH:/usr/sbin:/usr/local/sbin"
+
+missing=""
+command -v mosquitto >/dev/null || missing="mosquitto"
+command -v mosquitto_sub >/dev/null || missing="$missing mosquitto-clients"
+[ -n "$missing" ] || exit 0
+
+refuse() {
+    echo "tests: $1; the tests need Mosquitto and its clients. Run: $2" >&2
+    exit 1
+}
+
+if ! command -v apt-get >/dev/null; then
+    if command -v brew >/dev/null; then
+        refuse "Mosquitto is missing" "brew install mosquitto"
+    elif command -v dnf >/dev/null; then
+        refuse "Mosquitto is missing" "sudo dnf install mosquitto"
+    else
+        refuse "Mosquitto is missing" "your package manager, for: mosquitto mosquitto-clients"
+    fi
+fi
+
+command="sudo apt-get update && sudo apt-get install -y mosquitto mosquitto-clients"
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=""
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root="sudo -n"
+else
+    refuse "Mosquitto is missing and may not be installed without a password" "$command"
+fi
+
+echo "Installing$missing" | sed 's/  */ /g'
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086 # both are lists of words
+if ! { $as_root apt-get update -q && $as_root apt-get install -q -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    refuse "Mosquitto could not be installed (see above)" "$command"
+fi
