@@ -189,14 +189,15 @@ def _wrong_keys(section: type[BaseModel], table: Any, *, strict: bool) -> Iterab
                 hint = _suggestion(location[-1], section.model_fields, "keys are")
                 yield location, f"unknown key; {hint}"
             else:
-                yield location, _reason(detail)
+                field = section.model_fields.get(location[0]) if location else None
+                yield location, _reason(detail, is_secret=field is not None and not field.repr)
 
 
-def _reason(detail: Mapping[str, Any]) -> str:
+def _reason(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     message = message[0].lower() + message[1:]
     value = detail.get("input")
-    return message if isinstance(value, dict) else f"{message}, got {value!r}"
+    return message if is_secret or isinstance(value, dict) else f"{message}, got {value!r}"
 
 
 def _suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
