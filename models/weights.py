@@ -67,6 +67,7 @@ def weights_folder(name: str, settings: WeightsSettings | None = None, *, progre
         settings.cache_folder.mkdir(parents=True, exist_ok=True)
         with _exclusive(settings.cache_folder / f".{name}.lock", name):
             if not _is_stamped(spec, folder) and not _restamp(spec, folder):
+                _logger.info("fetching %s, %.0f MB, into %s", name, spec.size_bytes / 1e6, folder)
                 with download_progress(shown=progress) as report:
                     _fetch(spec, settings, folder, report)
     except OSError as error:
@@ -113,7 +114,6 @@ def _status(spec: WeightSpec, settings: WeightsSettings, *, thorough: bool) -> W
 
 def _fetch(spec: WeightSpec, settings: WeightsSettings, folder: Path, report: Report) -> None:
     """Completes the staging folder from the sources in turn, then moves it into place."""
-    _logger.info("fetching %s, %.0f MB, into %s", spec.name, spec.size_bytes / 1e6, folder)
     staging = settings.cache_folder / _STAGING / spec.name
     files = staging / "files"
     files.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing=""
 command -v mosquitto >/dev/null || missing="mosquitto"
-command -v mosquitto_sub >/dev/null || missing="$missing mosquitto-clients"
+command -v mosquitto_sub >/dev/null || missing="${missing:+$missing }mosquitto-clients"
 [ -n "$missing" ] || exit 0
 
 refuse() {
@@ -21,7 +21,7 @@ if ! command -v apt-get >/dev/null; then
     elif command -v dnf >/dev/null; then
         refuse "Mosquitto is missing" "sudo dnf install mosquitto"
     else
-        refuse "Mosquitto is missing" "your package manager, for: mosquitto mosquitto-clients"
+        refuse "Mosquitto is missing" "your package manager, to install mosquitto and mosquitto-clients"
     fi
 fi
 
@@ -34,7 +34,7 @@ else
     refuse "Mosquitto is missing and may not be installed without a password" "$command"
 fi
 
-echo "Installing$missing" | sed 's/  */ /g'
+echo "Installing $missing"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
