@@ -1,0 +1,249 @@
+"""DeepSER: deep fusion of any number of modalities (arXiv 2506.09556, Algorithms 1 and 2).
+
+Padding never counts: attention and pooling see real frames only, so a segment scores the same alone and in any batch.
+A modality that is missing gives no frames to fusion and a zero vector to the latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
+from models.errors import FeatureError
+
+# Finite, so that a row without any real frame averages padding instead of giving NaN; pooling then drops it.
+MASKED = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class DeepSERConfig:
+    """The shape of a member."""
+
+    modalities: tuple[str, ...]
+    """What it reads, in the order in which streams are concatenated."""
+    dims: tuple[int, ...]
+    """Features a frame of each modality."""
+    labels: int
+    width: int = 512
+    heads: int = 1
+    feed_forward: int = 2048
+    depth: int = 1
+    """Transformer layers behind each of h1 and h2."""
+    dropout: float = 0.1
+    input_dropout: float = 0.0
+    """Share of the input features zeroed in training."""
+
+    def __post_init__(self) -> None:
+        if not self.modalities or len(self.modalities) != len(self.dims):
+            raise FeatureError(f"{len(self.modalities)} modalities and {len(self.dims)} dims do not pair up")
+        if len(set(self.modalities)) != len(self.modalities):
+            raise FeatureError(f"modalities repeat in {self.modalities}")
+        sizes = {"labels": self.labels, "width": self.width, "heads": self.heads, "depth": self.depth}
+        wrong = [
+            f"{name}={value}" for name, value in (sizes | {"feed_forward": self.feed_forward}).items() if value < 1
+        ]
+        if wrong or min(self.dims) < 1:
+            raise FeatureError(f"every size must be at least 1, got {', '.join(wrong) or self.dims}")
+        if self.width % self.heads:
+            raise FeatureError(f"width {self.width} cannot be shared by {self.heads} heads: it must be a multiple")
+        if not 0 <= self.dropout < 1 or not 0 <= self.input_dropout < 1:
+            raise FeatureError("dropout must lie in [0, 1)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+        return {**asdict(self), "modalities": list(self.modalities), "dims": list(self.dims)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The reverse of `to_dict`.
+
+        Raises:
+            FeatureError: a key is unknown, missing, or its value out of bounds.
+        """
+        try:
+            return cls(**{**values, "modalities": tuple(values["modalities"]), "dims": tuple(values["dims"])})
+        except (TypeError, KeyError) as error:
+            raise FeatureError(f"not a DeepSER configuration: {error}") from error
+
+
+class DeepSEROutput(NamedTuple):
+    """What a member says of a batch."""
+
+    logits: Tensor
+    """`[batch, labels]`."""
+    attributes: Tensor
+    """`[batch, 3]`: arousal, valence, dominance, each 1 to 7."""
+
+
+class TransformerLayer(nn.Module):
+    """A post-norm transformer layer with ReLU, equal to `nn.TransformerEncoderLayer`, safe for rows without frames."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        """Builds the layer; sizes as in `DeepSERConfig`."""
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attended = nn.Linear(width, width)
+        self.expand = nn.Linear(width, feed_forward)
+        self.contract = nn.Linear(feed_forward, width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.output_norm = nn.LayerNorm(width)
+        nn.init.xavier_uniform_(self.query_key_value.weight)
+        nn.init.zeros_(self.query_key_value.bias)
+        nn.init.zeros_(self.attended.bias)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """One layer.
+
+        Args:
+            x: `[batch, time, width]`.
+            bias: `[batch, 1, 1, time]`, 0 on real frames and `MASKED` on padding, added to attention scores.
+
+        Returns:
+            `[batch, time, width]`.
+        """
+        heads = self.query_key_value(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=bias)
+        attended = self._drop(self.attended(attended.transpose(1, 2).flatten(2)))
+        x = self.attention_norm(x + attended)
+        expanded = self._drop(functional.relu(self.expand(x)))
+        out: Tensor = self.output_norm(x + self._drop(self.contract(expanded)))
+        return out
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.dropout, self.training)
+
+
+class EncoderStates(NamedTuple):
+    """What an encoder returns: two sequences and their summary."""
+
+    h1: Tensor
+    """`[batch, time, width]`."""
+    h2: Tensor
+    """`[batch, time, width]`."""
+    h3: Tensor
+    """`[batch, width]`: mean of h2 over real frames, zero where there are none."""
+
+
+class Encoder(nn.Module):
+    """Algorithm 1: Linear, ReLU, Linear, transformer -> h1, transformer -> h2, mean over time -> h3."""
+
+    def __init__(self, dim: int, config: DeepSERConfig) -> None:
+        """Builds the encoder.
+
+        Args:
+            dim: features a frame of its input.
+            config: the member's shape.
+        """
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(dim, config.width), nn.ReLU(), nn.Linear(config.width, config.width))
+        shape = (config.width, config.heads, config.feed_forward, config.dropout)
+        self.first = nn.ModuleList(TransformerLayer(*shape) for _ in range(config.depth))
+        self.second = nn.ModuleList(TransformerLayer(*shape) for _ in range(config.depth))
+
+    def forward(self, x: Tensor, mask: Tensor) -> EncoderStates:
+        """Encodes a padded batch.
+
+        Args:
+            x: `[batch, time, dim]`.
+            mask: `[batch, time]`, True on real frames.
+        """
+        bias = torch.where(mask, 0.0, MASKED).to(x.dtype)[:, None, None, :]
+        h1 = self.project(x)
+        for layer in self.first:
+            h1 = layer(h1, bias)
+        h2 = h1
+        for layer in self.second:
+            h2 = layer(h2, bias)
+        weights = mask.to(h2.dtype).unsqueeze(-1)
+        h3 = (h2 * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+        return EncoderStates(h1, h2, h3)
+
+
+class DeepSER(nn.Module):
+    """Algorithm 2: an encoder a modality, two fusion encoders over concatenated states, a latent, two heads."""
+
+    def __init__(self, config: DeepSERConfig) -> None:
+        """Builds a member with random weights.
+
+        Args:
+            config: its shape.
+        """
+        super().__init__()
+        self.config = config
+        self.encoders = nn.ModuleDict(
+            {name: Encoder(dim, config) for name, dim in zip(config.modalities, config.dims, strict=True)}
+        )
+        self.first_fusion = Encoder(config.width, config)
+        self.second_fusion = Encoder(config.width, config)
+        self.latent = nn.Linear(config.width * (len(config.modalities) + 1), config.width)
+        self.to_logits = nn.Linear(config.width, config.labels)
+        self.to_attributes = nn.Linear(config.width, len(ATTRIBUTE_NAMES))
+        for name, dim in zip(config.modalities, config.dims, strict=True):
+            self.register_buffer(f"{name}_mean", torch.zeros(dim))
+            self.register_buffer(f"{name}_scale", torch.ones(dim))
+
+    def set_standardisation(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
+        """Fixes what is subtracted from a modality's features, and what they are divided by.
+
+        Args:
+            modality: which.
+            mean: `[dim]`.
+            deviation: `[dim]`, positive.
+
+        Raises:
+            FeatureError: the member does not read it, a shape does not fit, or a deviation is not positive.
+        """
+        if modality not in self.config.modalities:
+            raise FeatureError(f"this member reads {', '.join(self.config.modalities)}, not {modality}")
+        own: Tensor = getattr(self, f"{modality}_mean")
+        if mean.shape != own.shape or deviation.shape != own.shape or not bool((deviation > 0).all()):
+            raise FeatureError(f"standardisation of {modality} needs {own.numel()} means and positive deviations")
+        own.copy_(mean)
+        getattr(self, f"{modality}_scale").copy_(1.0 / deviation)
+
+    def fuse(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tensor:
+        """Everything before the head.
+
+        Args:
+            inputs: per modality `[batch, time, dim]`, time at least 1.
+            masks: per modality `[batch, time]`, True on real frames; all False where the modality is missing.
+
+        Returns:
+            The latent z, `[batch, width]`, where Manifold MixUp mixes.
+        """
+        states: list[EncoderStates] = []
+        for name in self.config.modalities:
+            x = (inputs[name] - getattr(self, f"{name}_mean")) * getattr(self, f"{name}_scale")
+            x = functional.dropout(x, self.config.input_dropout, self.training)
+            states.append(self.encoders[name](x, masks[name]))
+        mask = torch.cat([masks[name] for name in self.config.modalities], dim=1)
+        first = self.first_fusion(torch.cat([s.h1 for s in states], dim=1), mask)
+        second_input = torch.cat([*(s.h2 for s in states), first.h2], dim=1)
+        second = self.second_fusion(second_input, torch.cat([mask, mask], dim=1))
+        latent: Tensor = self.latent(torch.cat([*(s.h3 for s in states), second.h3], dim=1))
+        return latent
+
+    def classify(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """The head: ReLU, then class logits, and attributes as 1 + 6 * sigmoid.
+
+        Args:
+            latent: `[batch, width]`.
+
+        Returns:
+            Logits `[batch, labels]` and attributes `[batch, 3]`.
+        """
+        hidden = functional.dropout(functional.relu(latent), self.config.dropout, self.training)
+        span = ATTRIBUTE_MAX - ATTRIBUTE_MIN
+        return self.to_logits(hidden), ATTRIBUTE_MIN + span * torch.sigmoid(self.to_attributes(hidden))
+
+    def forward(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> DeepSEROutput:
+        """`fuse`, then `classify`."""
+        return DeepSEROutput(*self.classify(self.fuse(inputs, masks)))

@@ -1,0 +1,168 @@
+"""Fitting one model: epochs, early stopping on development macro-F1, and the best weights kept."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.dataset import Batch, TrainingSet
+from trainer.metrics import macro_f1
+from trainer.objectives import MixUp, Objective
+from trainer.recipe import StageRecipe
+from trainer.sampling import Indices, batches
+
+log = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 64
+GRADIENT_NORM = 1.0
+
+
+class Classifier(Protocol):
+    """What both members and meta-classifiers offer: a latent that MixUp may mix, and a head."""
+
+    def fuse(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        """The latent, `[batch, latent]`."""
+        ...
+
+    def classify(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[batch, labels]` and attributes `[batch, 3]`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model says of a whole set, in its order."""
+
+    logits: NDArray[np.float32]
+    """`[examples, labels]`."""
+    attributes: NDArray[np.float32]
+    """`[examples, 3]`."""
+
+
+@dataclass(slots=True)
+class FitReport:
+    """How a fit went."""
+
+    best_epoch: int = 0
+    """Counts from 1; 0 says that the weights it started from were best."""
+    best_macro_f1: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+Epoch = Callable[[np.random.Generator], Indices]
+
+
+def predict(model: nn.Module, data: TrainingSet, modalities: Sequence[str]) -> Scores:
+    """Scores every example of a set, in evaluation mode.
+
+    Args:
+        model: a `Classifier`.
+        data: what to score.
+        modalities: what the model reads.
+    """
+    model.eval()
+    order = np.argsort(data.lengths, kind="stable").astype(np.int64)
+    logits = np.zeros((len(data), len(data.labels)), dtype=np.float32)
+    attributes = np.zeros((len(data), 3), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(data), EVALUATION_BATCH):
+            chosen = order[start : start + EVALUATION_BATCH]
+            batch = data.collate(chosen, modalities)
+            scored, rated = model.classify(model.fuse(batch.inputs, batch.masks))  # type: ignore[operator]
+            logits[chosen] = scored.numpy()
+            attributes[chosen] = rated.numpy()
+    return Scores(logits, attributes)
+
+
+def development_macro_f1(scores: Scores, data: TrainingSet) -> float:
+    """Macro-F1 over the unambiguous examples of a set."""
+    clear = ~data.ambiguous
+    return macro_f1(data.dominant[clear], scores.logits[clear].argmax(axis=1), len(data.labels))
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingSet,
+    development: TrainingSet,
+    modalities: Sequence[str],
+    *,
+    epoch: Epoch,
+    stage: StageRecipe,
+    objective: Objective,
+    mixup_alpha: float,
+    weights: Tensor | None,
+    seed: int,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> FitReport:
+    """Trains a model in place and leaves it with its best weights.
+
+    Every batch is a step of AdamW. The learning rate falls along a cosine over the epochs allowed.
+
+    Args:
+        model: a `Classifier`.
+        data: training examples.
+        development: examples of other speakers, to choose the epoch by.
+        modalities: what the model reads.
+        epoch: draws the positions of one epoch.
+        stage: learning rate, epochs, patience, batch, chances.
+        objective: what is minimised.
+        mixup_alpha: parameter of MixUp's beta distribution.
+        weights: class weights `[labels]`, or none.
+        seed: of everything that is left to chance.
+        progress: called after each epoch with its number, the number of epochs at most, and the development macro-F1.
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(1, stage.epochs))
+    mixup = MixUp(stage.mixup, mixup_alpha)
+    report = FitReport(best_macro_f1=development_macro_f1(predict(model, development, modalities), development))
+    best = copy.deepcopy(model.state_dict())
+    for number in range(1, stage.epochs + 1):
+        model.train()
+        total, seen = 0.0, 0
+        for chosen in batches(epoch(rng), data.lengths, stage.batch, rng):
+            batch = data.collate(chosen, modalities, drop=stage.modality_drop, rng=rng)
+            loss = _loss(model, batch, objective, mixup, weights, generator)
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+            optimiser.step()
+            total += float(loss.detach()) * len(chosen)
+            seen += len(chosen)
+        schedule.step()
+        reached = development_macro_f1(predict(model, development, modalities), development)
+        report.history.append({"epoch": number, "loss": total / max(1, seen), "development_macro_f1": reached})
+        if progress is not None:
+            progress(number, stage.epochs, reached)
+        if reached > report.best_macro_f1:
+            report.best_macro_f1, report.best_epoch = reached, number
+            best = copy.deepcopy(model.state_dict())
+        elif number - report.best_epoch >= stage.patience:
+            log.info("stopped after %d epochs: no better development macro-F1 for %d", number, stage.patience)
+            break
+    model.load_state_dict(best)
+    return report
+
+
+def _loss(
+    model: nn.Module,
+    batch: Batch,
+    objective: Objective,
+    mixup: MixUp,
+    weights: Tensor | None,
+    generator: torch.Generator,
+) -> Tensor:
+    latent = model.fuse(batch.inputs, batch.masks)  # type: ignore[operator]
+    latent, targets, attributes, known = mixup((latent, batch.targets, batch.attributes, batch.known), generator)
+    logits, predicted = model.classify(latent)  # type: ignore[operator]
+    return objective(logits, targets, predicted=predicted, attributes=attributes, known=known, weights=weights)

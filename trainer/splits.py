@@ -1,0 +1,82 @@
+"""Speaker-independent splits: nobody is heard in two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.dataset import TrainingSet
+from trainer.errors import RecipeError
+from trainer.sampling import Indices
+
+MIN_SPEAKERS_TO_SPLIT = 5
+"""A corpus with fewer speakers gives all of them to training: holding one out would cost too much of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What a run trains on, and what it chooses by."""
+
+    train: TrainingSet
+    development: TrainingSet
+
+
+def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) -> Split:
+    """Holds out a share of each corpus's speakers for development.
+
+    Text-only corpora, whose comments have no speaker worth keeping apart, are held out by example.
+
+    Args:
+        data: everything that may be trained on.
+        share: of the speakers of each corpus, at least one where there are enough.
+        quota: most examples of a corpus in an epoch; development holds a fifth of that at most.
+        seed: draws the speakers.
+
+    Raises:
+        RecipeError: nothing could be held out.
+    """
+    rng = np.random.default_rng(seed)
+    corpora = np.asarray(data.corpora)
+    speakers = np.asarray([example.speaker for example in data.examples])
+    held = np.zeros(len(data), dtype=np.bool_)
+    for corpus in dict.fromkeys(data.corpora):
+        inside = corpora == corpus
+        names = np.unique(speakers[inside])
+        if names.size >= MIN_SPEAKERS_TO_SPLIT:
+            count = max(1, round(share * names.size))
+            chosen = rng.choice(names, size=count, replace=False)
+            members = np.flatnonzero(inside & np.isin(speakers, chosen))
+        else:
+            continue
+        limit = quota.get(corpus)
+        if limit is not None and members.size > limit // 5:
+            members = rng.choice(members, size=max(1, limit // 5), replace=False)
+        held[members] = True
+    if not held.any() or held.all():
+        raise RecipeError("no speaker can be held out for development: the corpora need at least five speakers in one")
+    return Split(data.select(np.flatnonzero(~held)), data.select(np.flatnonzero(held)))
+
+
+def speaker_folds(speakers: Sequence[str], folds: int) -> list[tuple[str, ...]]:
+    """Deals speakers into folds, in the order of their names, so that a fold mixes early and late ones.
+
+    Args:
+        speakers: of each example.
+        folds: how many.
+
+    Raises:
+        RecipeError: there are fewer speakers than folds.
+    """
+    names = sorted(set(speakers))
+    if folds < 2 or len(names) < folds:
+        raise RecipeError(f"{len(names)} speakers cannot be dealt into {folds} folds")
+    return [tuple(names[i::folds]) for i in range(folds)]
+
+
+def positions_of(data: TrainingSet, corpus: str, speakers: Sequence[str] | None = None) -> Indices:
+    """Positions of a corpus's examples, of some of its speakers where they are named."""
+    wanted = None if speakers is None else set(speakers)
+    chosen = [i for i, e in enumerate(data.examples) if e.corpus == corpus and (wanted is None or e.speaker in wanted)]
+    return np.array(chosen, dtype=np.int64)
