@@ -1,0 +1,114 @@
+"""What decides the numbers in a feature store, and where a store keeps that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.backbones.registry import backbone
+from models.weights_registry import weight_spec
+from models.windows import FINAL_WINDOWS, WindowPolicy
+from trainer.augment import CLEAN
+from trainer.augment import view as view_named
+from trainer.errors import FeatureStoreError
+
+POLICY_FILE: Final = "policy.json"
+FORMAT_VERSION: Final = 1
+
+WHISPER_ARITHMETIC: Final = "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """The policy a store is made under: whatever would change a stored number."""
+
+    backbone: str
+    dim: int
+    """Features a frame."""
+    stride: int = 1
+    """Frames averaged into one before they are stored."""
+    view: str = CLEAN
+    view_version: int = 1
+    extractor_version: int = 1
+    weights_sha256: str | None = None
+    """Of the backbone's weights; None where it has none."""
+    arithmetic: str | None = None
+    """What the backbone computes in, where there is a choice, such as `int8`."""
+    windows: WindowPolicy | None = None
+    """How clips are padded before the backbone sees them, where it matters."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the store's folder among those of the other stores."""
+        stride = f"-stride{self.stride}" if self.stride > 1 else ""
+        return f"{self.backbone}{stride}-{self.view}"
+
+    def as_mapping(self) -> dict[str, Any]:
+        """For `policy.json`."""
+        return {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(self)))}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole policy."""
+        return hashlib.sha256(json.dumps(self.as_mapping(), sort_keys=True).encode()).hexdigest()
+
+
+def store_spec(name: str, *, stride: int = 1, view: str = CLEAN) -> StoreSpec:
+    """The policy under which this version extracts a backbone's features.
+
+    Args:
+        name: of the backbone, in the registry.
+        stride: frames averaged into one.
+        view: of the waveform; text has none, so a linguistic backbone is always `clean`.
+
+    Raises:
+        FeatureError: there is no such backbone.
+        RecipeError: there is no such view.
+    """
+    spec = backbone(name)
+    waveform = view_named(view if spec.kind == "acoustic" else CLEAN)
+    # Text is a backbone of kind linguistic; prosody is acoustic and has no weights; what is left reads windows.
+    windowed = spec.kind == "acoustic" and spec.weights is not None
+    return StoreSpec(
+        backbone=spec.name,
+        dim=spec.dim,
+        stride=stride,
+        view=waveform.name,
+        view_version=waveform.version,
+        extractor_version=spec.version,
+        weights_sha256=None if spec.weights is None else _weights_sha256(spec.weights),
+        arithmetic=WHISPER_ARITHMETIC if windowed else None,
+        windows=FINAL_WINDOWS if windowed else None,
+    )
+
+
+def _weights_sha256(name: str) -> str:
+    files = sorted(f"{file.name} {file.sha256}" for file in weight_spec(name).files)
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
+
+
+def read_policy(folder: Path) -> dict[str, Any] | None:
+    """The policy a store was made under; None where there is no store.
+
+    Raises:
+        FeatureStoreError: the file is damaged.
+    """
+    try:
+        policy = json.loads((folder / POLICY_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise FeatureStoreError(f"{folder / POLICY_FILE}: cannot be read ({error}); delete {folder}") from error
+    if not isinstance(policy, dict):
+        raise FeatureStoreError(f"{folder / POLICY_FILE}: not a JSON object; delete {folder}")
+    return policy
+
+
+def write_policy(folder: Path, policy: dict[str, Any]) -> None:
+    """Writes the policy of a new store, in one step."""
+    fresh = folder / f"{POLICY_FILE}.new"
+    fresh.write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(folder / POLICY_FILE)
