@@ -118,6 +118,13 @@ class EventHub:
             if event.seq > after:
                 subscription.preload(event)
 
+    def drop(self, session: str) -> None:
+        """Ends a session that broke before it could say `session.ended`; nothing for one that said so."""
+        if self._live.pop(session, None) is not None:
+            for subscription in self._subscriptions:
+                if subscription.session == session:
+                    subscription.end()
+
     def close(self) -> None:
         """No event will follow: every subscription ends once it has delivered what it holds."""
         self._closed = True

@@ -67,7 +67,7 @@ class Subscription(AsyncIterator[Event]):
         self._interims: deque[tuple[int, Event]] = deque()
         self._others: deque[tuple[int, Event]] = deque()
         self._delivered: dict[str, int] = {}
-        self._dropped_interims: dict[str, int] = {}
+        self._dropped_interims: dict[str, deque[int]] = {}
         self._next: Event | None = None
         self._last: tuple[str, int] | None = None
         self._ended = False
@@ -109,7 +109,7 @@ class Subscription(AsyncIterator[Event]):
     def _make_room(self) -> None:
         if self._interims:
             _, dropped = self._interims.popleft()
-            self._dropped_interims[dropped.session] = self._dropped_interims.get(dropped.session, 0) + 1
+            self._dropped_interims.setdefault(dropped.session, deque()).append(dropped.seq)
             self._on_drop(dropped)
         elif self._overflow is Overflow.DROP_OLDEST:
             _, dropped = self._others.popleft()
@@ -136,6 +136,11 @@ class Subscription(AsyncIterator[Event]):
     async def wait_overflow(self) -> None:
         """Returns when the subscriber turned out too slow, even while it is busy with an event."""
         await self._overflowed.wait()
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the subscriber turned out too slow; it gets nothing more."""
+        return self._overflowed.is_set()
 
     @property
     def too_slow(self) -> SlowConsumerError:
@@ -191,7 +196,13 @@ class Subscription(AsyncIterator[Event]):
 
     def _account_for_gap(self, event: Event) -> Event | None:
         missing = event.seq - self._delivered[event.session] - 1
-        interims = self._dropped_interims.pop(event.session, 0)
+        dropped = self._dropped_interims.get(event.session, deque())
+        interims = 0
+        while dropped and dropped[0] < event.seq:
+            dropped.popleft()
+            interims += 1
+        if not dropped:
+            self._dropped_interims.pop(event.session, None)
         if missing <= 0:
             return None
         if missing == interims:
