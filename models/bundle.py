@@ -1,0 +1,255 @@
+"""A trained ensemble on disk: manifest, safetensors, model card; validated whole before anything of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from models.bundle_manifest import MANIFEST_FILE, MODEL_CARD_FILE, FileEntry, Manifest, MemberEntry
+from models.emotions import LabelSet
+from models.errors import BundleError, FeatureError
+from models.modalities import Modality
+from models.windows import WindowPolicy
+
+if TYPE_CHECKING:
+    from models.ensemble import Ensemble
+
+Tensors = Mapping[str, NDArray[np.floating]]
+
+_PRETRAINED: Final = Path(__file__).parent / "pretrained"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A validated bundle; its weights are read when `ensemble` is called."""
+
+    folder: Path
+    manifest: Manifest
+    sha256: str
+    """Of the manifest, which holds that of every other file: it names the bundle's whole content."""
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes it tells apart."""
+        return LabelSet(self.manifest.labels)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What it reads."""
+        return tuple(entry.modality() for entry in self.manifest.modalities)
+
+    @property
+    def final_windows(self) -> WindowPolicy:
+        """How finals are padded before the speech encoder: what members were trained under."""
+        return self.manifest.final_windows.policy()
+
+    @property
+    def interim_windows(self) -> WindowPolicy:
+        """How interims are padded."""
+        return self.manifest.interim_windows.policy()
+
+    @property
+    def abstain_below(self) -> float:
+        """Confidence under which nothing is claimed."""
+        return self.manifest.calibration.abstain_below
+
+    def ensemble(self) -> Ensemble:
+        """Builds the ensemble in PyTorch, in evaluation mode.
+
+        Raises:
+            BundleError: a weights file lacks a tensor, has one too many, or one of another shape.
+        """
+        # Imported here so that serving from a compiled engine needs no PyTorch.
+        from models.deepser import DeepSER, DeepSERConfig
+        from models.ensemble import Ensemble
+        from models.meta import MetaClassifier
+
+        members: dict[str, DeepSER] = {}
+        for entry in self.manifest.members:
+            try:
+                member = DeepSER(DeepSERConfig.from_dict(entry.config))
+            except FeatureError as error:
+                raise BundleError(f"{self.folder / MANIFEST_FILE}: member {entry.name}: {error}") from error
+            _fill(member, _read_tensors(self.folder / entry.file), self.folder / entry.file)
+            members[entry.name] = member
+        meta = MetaClassifier(len(members), len(self.labels))
+        _fill(meta, _read_tensors(self.folder / self.manifest.meta_file), self.folder / self.manifest.meta_file)
+        temperature = self.manifest.calibration.temperature
+        try:
+            return Ensemble(members, meta, self.labels, self.modalities, temperature).eval()
+        except FeatureError as error:
+            raise BundleError(f"{self.folder / MANIFEST_FILE}: {error}") from error
+
+
+def shipped_bundle(name: str = "base") -> Path:
+    """Folder of a bundle that comes with the package.
+
+    Raises:
+        BundleError: none of that name is shipped.
+    """
+    folder = _PRETRAINED / name
+    if not (folder / MANIFEST_FILE).is_file():
+        shipped = sorted(path.parent.name for path in _PRETRAINED.glob(f"*/{MANIFEST_FILE}"))
+        raise BundleError(f"no shipped bundle {name!r}: there are {', '.join(shipped) or 'none'}")
+    return folder
+
+
+def find_bundle(source: str | Path) -> Path:
+    """A folder, or the name of a shipped bundle.
+
+    Raises:
+        BundleError: it is neither.
+    """
+    path = Path(source)
+    if (path / MANIFEST_FILE).is_file():
+        return path
+    if path.is_dir():
+        raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST_FILE}")
+    if path.name != str(source):
+        raise BundleError(f"{path}: no such bundle")
+    return shipped_bundle(path.name)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Reads and validates a bundle: manifest, every file's size and SHA-256, every tensor finite.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        BundleError: anything is missing, damaged or of another format; the message names the file or field.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise BundleError(f"{path}: not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path}: not a JSON object")
+    version = values.get("format_version")
+    if version != 1:
+        raise BundleError(f"{path}: format version {version!r}, this release reads version 1; retrain or update")
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except (ValidationError, FeatureError) as error:
+        raise BundleError(f"{path}: {_first_fault(error)}") from error
+    for name, entry in manifest.files.items():
+        _verify(folder / name, entry)
+    for name in (*(member.file for member in manifest.members), manifest.meta_file):
+        for tensor, array in _read_tensors(folder / name).items():
+            if not np.isfinite(array).all():
+                raise BundleError(f"{folder / name}: tensor {tensor} holds values that are not finite")
+    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    manifest: Mapping[str, Any],
+    members: Mapping[str, tuple[Mapping[str, Any], Tensors]],
+    meta: Tensors,
+    model_card: str,
+) -> Bundle:
+    """Writes a bundle in one step: the folder appears whole, or not at all.
+
+    Members are stored in half precision and computed in single.
+
+    Args:
+        folder: where; replaced if it is there.
+        manifest: all fields of `Manifest` but `format_version`, `members`, `meta_file` and `files`.
+        members: by name, configuration and weights.
+        meta: weights of the meta-classifier.
+        model_card: Markdown.
+
+    Raises:
+        BundleError: what was written is no valid bundle.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        entries: list[MemberEntry] = []
+        for name, (config, weights) in members.items():
+            file = f"member-{name}.safetensors"
+            half = {key: np.ascontiguousarray(value, dtype=np.float16) for key, value in weights.items()}
+            (scratch / file).write_bytes(save_tensors(half))
+            entries.append(MemberEntry(name=name, file=file, config=dict(config)))
+        single = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in meta.items()}
+        (scratch / "meta.safetensors").write_bytes(save_tensors(single))
+        (scratch / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
+        files = {path.name: _entry(path) for path in sorted(scratch.iterdir())}
+        checked = Manifest.model_validate(
+            {**manifest, "format_version": 1, "members": entries, "meta_file": "meta.safetensors", "files": files}
+        )
+        (scratch / MANIFEST_FILE).write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        load_bundle(scratch)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.chmod(0o755)
+        scratch.rename(folder)
+    except (ValidationError, FeatureError) as error:
+        raise BundleError(f"{folder}: {_first_fault(error)}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def _first_fault(error: ValidationError | FeatureError) -> str:
+    if isinstance(error, FeatureError):
+        return str(error)
+    fault = error.errors()[0]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}{more}"
+
+
+def _entry(path: Path) -> FileEntry:
+    content = path.read_bytes()
+    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def _verify(path: Path, expected: FileEntry) -> None:
+    try:
+        found = _entry(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if found.bytes != expected.bytes:
+        raise BundleError(f"{path}: holds {found.bytes} bytes, the manifest says {expected.bytes}; fetch it again")
+    if found.sha256 != expected.sha256:
+        raise BundleError(f"{path}: SHA-256 {found.sha256}, the manifest says {expected.sha256}; fetch it again")
+
+
+def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        tensors: dict[str, NDArray[Any]] = load_tensors(path.read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BundleError(f"{path}: not a safetensors file ({error})") from error
+    return tensors
+
+
+def _fill(module: Any, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+    import torch
+
+    wanted = module.state_dict()
+    if wanted.keys() != tensors.keys():
+        odd = sorted(wanted.keys() ^ tensors.keys())
+        raise BundleError(f"{path}: {len(odd)} tensors are missing or too many, first: {odd[0]}")
+    for name, own in wanted.items():
+        if tuple(own.shape) != tensors[name].shape:
+            raise BundleError(f"{path}: tensor {name} has shape {tensors[name].shape}, expected {tuple(own.shape)}")
+    module.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in tensors.items()})
