@@ -1,0 +1,253 @@
+"""From a bundle to an engine: export, numerical check, cache."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from platformdirs import user_cache_dir
+
+from models.bundle import Bundle
+from models.engines.base import Engine
+from models.engines.onnx import OUTPUTS, OnnxEngine, feature_input, length_input
+from models.errors import EngineError
+from models.modalities import Modality, PaddedBatch, pad
+
+log = logging.getLogger(__name__)
+
+ENGINES: Final = ("auto", "onnx", "torch")
+TOLERANCE: Final = 1e-4
+"""Largest difference of any score from PyTorch's at which a graph is admitted."""
+GRAPH_VERSION: Final = 1
+"""Raised when the same bundle would be exported otherwise."""
+
+_CHECK_ROWS: Final = 12
+_CHECK_FRAMES: Final = (1, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What the check of a compiled engine found."""
+
+    engine: str
+    precision: str
+    path: str
+    largest_difference: float
+    """Of any probability, or attribute divided by its range, from PyTorch's."""
+    label_agreement: float
+    """Share of checked rows with the same most probable label."""
+    rows: int
+    seconds: float
+    """Export and check."""
+    cached: bool
+    """True where the engine was there before."""
+
+
+def engine_cache() -> Path:
+    """Where compiled engines are kept: `MEDUSA_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("MEDUSA_CACHE") or user_cache_dir("medusa-live", appauthor=False)) / "engines"
+
+
+def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, threads: int = 0) -> Engine:
+    """Opens the engine asked for, compiling it first where the cache has none.
+
+    Args:
+        bundle: what to run.
+        kind: `onnx`, `torch`, or `auto`: ONNX where it can be built and agrees with PyTorch, else PyTorch.
+        precision: `fp32`.
+        threads: CPU threads a call may use; 0 lets the library choose.
+
+    Raises:
+        EngineError: it cannot be built, or does not agree with PyTorch.
+    """
+    if kind not in ENGINES:
+        raise EngineError(f"no engine {kind!r}: there are {', '.join(ENGINES)}")
+    if precision != "fp32":
+        raise EngineError(f"precision {precision!r} is not available on this engine: use fp32")
+    if kind != "torch":
+        try:
+            report = compile_bundle(bundle)
+            engine = OnnxEngine(Path(report.path), bundle.modalities, threads=threads)
+        except (EngineError, OSError) as error:
+            if kind == "onnx":
+                raise
+            log.warning("engine auto: ONNX Runtime is not used (%s); PyTorch is", error)
+        else:
+            log.info("engine %s: ONNX Runtime, largest difference from PyTorch %.1e", kind, report.largest_difference)
+            return engine
+    from models.engines.torch import TorchEngine
+
+    return TorchEngine(bundle)
+
+
+def compile_bundle(
+    bundle: Bundle, target: str = "onnx", precision: str = "fp32", *, force: bool = False
+) -> EngineReport:
+    """Exports a bundle, checks it against PyTorch and puts it into the cache, in one step.
+
+    Args:
+        bundle: what to compile.
+        target: `onnx`.
+        precision: `fp32`.
+        force: compile even where the cache has it.
+
+    Raises:
+        EngineError: an unknown target or precision, or the graph does not agree with PyTorch to `TOLERANCE`.
+    """
+    if target != "onnx" or precision != "fp32":
+        raise EngineError(f"cannot compile to {target} in {precision}: this release compiles to onnx in fp32")
+    folder = engine_cache() / _key(bundle, target, precision)
+    if not force and (cached := _cached(folder)) is not None:
+        return cached
+    started = time.perf_counter()
+    graph = export_onnx(bundle)
+    difference, agreement = check(OnnxEngine(graph, bundle.modalities), bundle)
+    if difference > TOLERANCE:
+        raise EngineError(f"the exported graph differs from PyTorch by {difference:.1e}, more than {TOLERANCE:.0e}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "ensemble.onnx"
+    report = EngineReport(
+        engine=target,
+        precision=precision,
+        path=str(path),
+        largest_difference=difference,
+        label_agreement=agreement,
+        rows=_CHECK_ROWS,
+        seconds=time.perf_counter() - started,
+        cached=False,
+    )
+    _publish(path, graph)
+    stamp = {**asdict(report), "sha256": hashlib.sha256(graph).hexdigest(), "bundle": bundle.sha256}
+    _publish(folder / "engine.json", (json.dumps(stamp, indent=2) + "\n").encode())
+    return report
+
+
+def export_onnx(bundle: Bundle) -> bytes:
+    """The whole ensemble as one ONNX graph, batch and every modality's time dynamic.
+
+    Raises:
+        EngineError: PyTorch cannot export it.
+    """
+    import torch
+    from torch import Tensor, nn
+
+    ensemble = bundle.ensemble()
+    names = [modality.name for modality in bundle.modalities]
+
+    class Flat(nn.Module):
+        """The ensemble with plain tensors for arguments, as a graph has them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.ensemble = ensemble
+
+        def forward(self, features: list[Tensor], lengths: list[Tensor]) -> tuple[Tensor, Tensor]:
+            output = self.ensemble(dict(zip(names, features, strict=True)), dict(zip(names, lengths, strict=True)))
+            return output.probabilities, output.attributes
+
+    # Sizes above 1 that all differ, so that the exporter takes no two of them for one.
+    batch = 3
+    features = [torch.randn(batch, 5 + 2 * i, m.dim) for i, m in enumerate(bundle.modalities)]
+    lengths = [torch.full((batch,), 4, dtype=torch.int64) for _ in names]
+    size = torch.export.Dim("batch")
+    times = [torch.export.Dim(f"{name}_time") for name in names]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        program = torch.onnx.export(
+            Flat().eval(),
+            (features, lengths),
+            dynamo=True,
+            verbose=False,
+            input_names=[feature_input(name) for name in names] + [length_input(name) for name in names],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=([{0: size, 1: time} for time in times], [{0: size} for _ in names]),
+        )
+    except Exception as error:
+        raise EngineError(f"PyTorch cannot export this ensemble to ONNX: {error}") from error
+    if program is None:
+        raise EngineError("PyTorch exported no ONNX program")
+    graph: bytes = program.model_proto.SerializeToString()
+    return graph
+
+
+def check(engine: Engine, bundle: Bundle) -> tuple[float, float]:
+    """Compares an engine with PyTorch on random features of many lengths, modalities missing in turn.
+
+    Args:
+        engine: to be checked.
+        bundle: what it runs.
+
+    Returns:
+        The largest difference of any score, and the share of rows whose label agrees.
+    """
+    from models.engines.torch import TorchEngine
+
+    inputs = check_inputs(bundle.modalities)
+    reference, found = TorchEngine(bundle).run(inputs), engine.run(inputs)
+    scores = np.abs(reference.probabilities - found.probabilities).max()
+    attributes = np.abs(reference.attributes - found.attributes).max() / 6.0
+    agreement = np.mean(reference.probabilities.argmax(axis=1) == found.probabilities.argmax(axis=1))
+    return float(max(scores, attributes)), float(agreement)
+
+
+def check_inputs(modalities: tuple[Modality, ...], rows: int = _CHECK_ROWS) -> dict[str, PaddedBatch]:
+    """Random features, the same every time: each row of other lengths, with each modality missing in some rows."""
+    rng = np.random.default_rng(0)
+    inputs: dict[str, PaddedBatch] = {}
+    for position, modality in enumerate(modalities):
+        sequences = [
+            None
+            if len(modalities) > 1 and row % (len(modalities) + 1) == position
+            else rng.standard_normal((int(rng.integers(*_CHECK_FRAMES)), modality.dim)).astype(np.float32)
+            for row in range(rows)
+        ]
+        inputs[modality.name] = pad(sequences, modality.dim)
+    return inputs
+
+
+def _key(bundle: Bundle, target: str, precision: str) -> str:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")}
+    content = json.dumps([bundle.sha256, target, precision, GRAPH_VERSION, versions], sort_keys=True)
+    return f"{bundle.manifest.name}-{target}-{precision}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
+
+
+def _cached(folder: Path) -> EngineReport | None:
+    """The cached engine, or None where there is none or its file is not what was written."""
+    try:
+        stamp = json.loads((folder / "engine.json").read_text(encoding="utf-8"))
+        graph = (folder / "ensemble.onnx").read_bytes()
+        sha256 = stamp.pop("sha256")
+        stamp.pop("bundle")
+        report = EngineReport(**{**stamp, "path": str(folder / "ensemble.onnx"), "cached": True})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("the cached engine in %s cannot be read (%s); it is built again", folder, error)
+        return None
+    if hashlib.sha256(graph).hexdigest() != sha256:
+        log.warning("the cached engine in %s is damaged; it is built again", folder)
+        return None
+    return report
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise

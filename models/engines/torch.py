@@ -1,0 +1,43 @@
+"""The engine everyone else is checked against: PyTorch, eager."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from models.bundle import Bundle
+from models.engines.base import EngineOutput
+from models.inputs import complete
+from models.modalities import Modality, PaddedBatch
+
+
+class TorchEngine:
+    """Runs a bundle's ensemble in PyTorch on the CPU; thread-safe, since weights are only read."""
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Builds the ensemble.
+
+        Args:
+            bundle: what to run.
+
+        Raises:
+            BundleError: its weights do not fit its manifest.
+        """
+        self.ensemble = bundle.ensemble()
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The inputs it reads."""
+        return self.ensemble.modalities
+
+    def run(self, inputs: Mapping[str, PaddedBatch]) -> EngineOutput:
+        """Scores a batch; see `Engine.run`."""
+        full = complete(inputs, self.modalities)
+        features = {name: torch.from_numpy(batch.features) for name, batch in full.items()}
+        lengths = {name: torch.from_numpy(batch.lengths) for name, batch in full.items()}
+        with torch.inference_mode():
+            output = self.ensemble(features, lengths)
+        return EngineOutput(output.probabilities.numpy(), output.attributes.numpy())

@@ -1,0 +1,74 @@
+"""From the features of single segments to what an engine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import FeatureError
+from models.modalities import Modality, PaddedBatch, average_frames, pad
+
+Features = NDArray[np.float32]
+
+
+def prepare(
+    segments: Mapping[str, Sequence[Features | None]], modalities: Sequence[Modality]
+) -> dict[str, PaddedBatch]:
+    """Averages frames by each modality's stride and lays the segments side by side.
+
+    Args:
+        segments: per modality one entry a segment, `[frames, dim]` at the backbone's own rate, or None where it is
+            missing.
+        modalities: what the engine reads; one that `segments` does not name is missing everywhere.
+
+    Returns:
+        A padded batch for every modality.
+
+    Raises:
+        FeatureError: an unknown modality, or lists of different lengths.
+    """
+    known = {modality.name for modality in modalities}
+    unknown = segments.keys() - known
+    if unknown:
+        raise FeatureError(f"unknown modalities {sorted(unknown)}: the engine reads {', '.join(sorted(known))}")
+    sizes = {len(rows) for rows in segments.values()}
+    if len(sizes) != 1:
+        raise FeatureError("every modality needs one entry a segment, and there must be one modality at least")
+    size = sizes.pop()
+    batches: dict[str, PaddedBatch] = {}
+    for modality in modalities:
+        rows = segments.get(modality.name) or [None] * size
+        averaged = [None if row is None or not len(row) else average_frames(row, modality.stride) for row in rows]
+        batches[modality.name] = pad(averaged, modality.dim)
+    return batches
+
+
+def complete(inputs: Mapping[str, PaddedBatch], modalities: Sequence[Modality]) -> dict[str, PaddedBatch]:
+    """Checks an engine's inputs and fills in modalities that were left out as missing.
+
+    Args:
+        inputs: per modality a padded batch, all of one size.
+        modalities: what the engine reads.
+
+    Raises:
+        FeatureError: an unknown modality, a wrong width, batches of different sizes, or a row with nothing to read.
+    """
+    dims = {modality.name: modality.dim for modality in modalities}
+    for name, batch in inputs.items():
+        if name not in dims:
+            raise FeatureError(f"unknown modality {name!r}: the engine reads {', '.join(dims)}")
+        if batch.features.shape[2] != dims[name]:
+            raise FeatureError(f"{name} has {batch.features.shape[2]} features a frame, the engine reads {dims[name]}")
+        if batch.features.dtype != np.float32 or batch.lengths.dtype != np.int64:
+            raise FeatureError(f"{name} must be float32 with int64 lengths")
+    sizes = {len(batch) for batch in inputs.values()}
+    if len(sizes) != 1:
+        raise FeatureError(f"modalities must share one batch size, got {sorted(sizes) or 'no modality at all'}")
+    size = sizes.pop()
+    full = {name: inputs.get(name) or pad([None] * size, dim) for name, dim in dims.items()}
+    empty = np.flatnonzero(np.sum([batch.lengths for batch in full.values()], axis=0) == 0)
+    if empty.size:
+        raise FeatureError(f"row {empty[0]} has no modality at all: there is nothing to score")
+    return full

@@ -1,0 +1,74 @@
+"""Bundles with random weights, small enough to build in a moment, shaped like the shipped one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.backbones.registry import BACKBONES
+from models.bundle import Bundle, save_bundle
+from models.deepser import DeepSER, DeepSERConfig
+from models.emotions import MSP8
+from models.meta import MetaClassifier
+from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
+
+LABELS = MSP8.without("contempt")
+MEMBERS = {
+    "acoustic-text": ("acoustic", "text"),
+    "all": ("acoustic", "prosody", "text"),
+    "prosody-text": ("prosody", "text"),
+}
+BACKBONE_OF = {"acoustic": "whisper-base", "prosody": "prosody", "text": "minilm-l6"}
+
+
+def tiny_bundle(
+    folder: Path, *, width: int = 8, seed: int = 0, members: dict[str, tuple[str, ...]] | None = None
+) -> Bundle:
+    """Writes a bundle of tiny random members to `folder` and loads it."""
+    torch.manual_seed(seed)
+    chosen = MEMBERS if members is None else members
+    trained = {}
+    for name, modalities in chosen.items():
+        config = DeepSERConfig(
+            modalities=modalities,
+            dims=tuple(BACKBONES[BACKBONE_OF[m]].dim for m in modalities),
+            labels=len(LABELS),
+            width=width,
+            feed_forward=2 * width,
+        )
+        member = DeepSER(config)
+        trained[name] = (config.to_dict(), {k: v.numpy() for k, v in member.state_dict().items()})
+    meta = MetaClassifier(len(chosen), len(LABELS))
+    generator = np.random.default_rng(seed)
+    weights = {k: generator.normal(size=tuple(v.shape)).astype(np.float32) for k, v in meta.state_dict().items()}
+    used = sorted({m for modalities in chosen.values() for m in modalities})
+    return save_bundle(
+        folder,
+        manifest={
+            "name": "tiny",
+            "profile": "base",
+            "licence": "Apache-2.0",
+            "labels": list(LABELS),
+            "attributes_source": "random",
+            "modalities": [
+                {
+                    "name": m,
+                    "kind": BACKBONES[BACKBONE_OF[m]].kind,
+                    "backbone": BACKBONE_OF[m],
+                    "dim": BACKBONES[BACKBONE_OF[m]].dim,
+                    "stride": 1 if m == "text" else 2,
+                }
+                for m in used
+            ],
+            "backbones": [{"name": BACKBONE_OF[m], "version": BACKBONES[BACKBONE_OF[m]].version} for m in used],
+            "final_windows": {"buckets_s": FINAL_WINDOWS.buckets_s, "tail_s": FINAL_WINDOWS.tail_s},
+            "interim_windows": {"buckets_s": INTERIM_WINDOWS.buckets_s, "tail_s": INTERIM_WINDOWS.tail_s},
+            "calibration": {"temperature": 1.3, "abstain_below": 0.2, "fitted_on": "nothing"},
+            "corpora": [],
+        },
+        members=trained,
+        meta=weights,
+        model_card="# Tiny\n\nRandom weights, for tests.\n",
+    )
