@@ -24,6 +24,8 @@ EVENT_VERSION: Final = 1
 IDENTIFIER_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 """What session names and roles are made of, so that none can inject an MQTT topic level."""
 TIMESTAMP_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+_TIMESTAMP_SCHEMA: Final = {"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def _rounded(digits: int) -> BeforeValidator:
@@ -32,7 +34,6 @@ def _rounded(digits: int) -> BeforeValidator:
 
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
-Timestamp = Annotated[str, StringConstraints(pattern=TIMESTAMP_PATTERN)]
 Seconds = Annotated[float, Field(ge=0), _rounded(3)]
 Milliseconds = Annotated[float, Field(ge=0), _rounded(1)]
 Probability = Annotated[float, Field(ge=0, le=1), _rounded(4)]
@@ -60,7 +61,6 @@ class ModelInfo(_Wire):
     sha256: str
     profile: str
     labels: tuple[str, ...]
-    """Classes, in the order of the scores."""
 
 
 class Limits(_Wire):
@@ -68,11 +68,11 @@ class Limits(_Wire):
 
     max_message_bytes: Ordinal
     max_segment_s: Seconds
-    """Speech longer than this is cut at its quietest point."""
+    """Longer speech is cut at its quietest point."""
     idle_timeout_s: Seconds
     """A session that sends nothing for so long is closed."""
     replay_events: Count
-    """How many past events a subscriber can ask for again."""
+    """Past events a subscriber can ask for again."""
 
 
 class WordInfo(_Wire):
@@ -98,11 +98,11 @@ class Latency(_Wire):
     endpoint_ms: Milliseconds
     """From the arrival of the last speech sample to the decision that speech ended; 0 for interims."""
     queue_ms: Milliseconds
-    """From the request to the start of the batch that held it."""
+    """From the request to the start of its batch."""
     compute_ms: Milliseconds
-    """That batch's own time. Queue and compute may lie inside `endpoint_ms`: finals are computed ahead."""
+    """That batch's own time. Both may lie inside `endpoint_ms`: finals are computed ahead."""
     total_ms: Milliseconds
-    """From the arrival of the last speech sample (of the last sample looked at, for interims) to this event."""
+    """From the arrival of the last speech sample that was looked at to this event."""
 
 
 class Totals(_Wire):
@@ -114,9 +114,8 @@ class Totals(_Wire):
     """Length of all segments of all channels."""
     segments: Count
     finals: Count
-    """Segments answered; the rest ended in an `error` event."""
+    """Segments answered; the others ended in an `error` event."""
     interims: Count
-    """Interim transcripts sent."""
 
 
 class _EventBase(_Wire):
@@ -126,15 +125,13 @@ class _EventBase(_Wire):
     channel: Count | None
     """Counts from 0; null where the event concerns the whole session."""
     role: Identifier | None
-    """Of the channel; null where the event concerns the whole session."""
+    """Of the channel, or null like it."""
     seq: Ordinal
     """Per session, from 1, without gaps."""
     time_s: Seconds
-    """The session's audio clock when the event was made."""
-    emitted_at: Annotated[
-        Timestamp | None, WithJsonSchema({"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN})
-    ] = None
-    """UTC, RFC 3339 with milliseconds; None only until `stamped`, never on the wire."""
+    """The session's audio clock."""
+    emitted_at: Annotated[str | None, Field(pattern=TIMESTAMP_PATTERN), WithJsonSchema(_TIMESTAMP_SCHEMA)] = None
+    """UTC, RFC 3339 with milliseconds; never null on the wire."""
 
     def stamped(self, emitted_at: datetime) -> Self:
         """The same event with the moment it was handed to the wire.
@@ -193,7 +190,7 @@ class TranscriptEvent(_ChannelEvent):
     segment: Ordinal
     final: bool
     committed: str
-    """Words that will not change any more within this segment's interims; the whole text of a final."""
+    """Words that later interims keep; the whole text of a final."""
     tentative: str
     """Words that may still change; empty in a final."""
     language: str | None
@@ -217,11 +214,9 @@ class EmotionEvent(_ChannelEvent):
     confidence: Probability
     """Calibrated probability of `label`, or of the best class when abstained; 0 when nothing was said."""
     scores: dict[str, Probability]
-    """Calibrated probability by class; empty when nothing was said."""
+    """By class; empty, and `attributes` null, when nothing was said."""
     attributes: AttributesInfo | None
-    """Null when nothing was said."""
     text: str
-    """The words the scores were made from."""
     latency: Latency
 
     @check(mode="after")
@@ -279,8 +274,7 @@ def parse_event(text: str | bytes) -> Event:
     """Reads one event from its JSON.
 
     Raises:
-        ValueError: the text is not JSON, or not an event of this version; the message names the field. (pydantic's
-            `ValidationError` is a `ValueError`.)
+        ValueError: the text is not JSON, or not an event of this version; the message names the field.
     """
     event = _EVENTS.validate_json(text)
     missing = {"version", "emitted_at"} - event.model_fields_set
@@ -296,11 +290,7 @@ def events_schema() -> dict[str, Any]:
         definition["required"] = list(definition["properties"])  # nothing may be left out on the wire
         for field in definition["properties"].values():
             field.pop("default", None)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "MEDUSA live events, version 1",
-        **schema,
-    }
+    return {"$schema": _DIALECT, "title": "MEDUSA live events, version 1", **schema}
 
 
 if __name__ == "__main__":
