@@ -64,7 +64,7 @@ def reliability_picture(result: Result) -> bytes:
     figure = _figure(5.0, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], linestyle="--", color=_GREY, linewidth=1)
-    upper.bar(centres[filled], bins.accuracy[filled], width=width * 0.95, color=_BLUE, label="right")
+    upper.bar(centres[filled], bins.accuracy[filled], width=width * 0.95, color=_BLUE)
     upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", color="black", markersize=3)
     upper.set_ylim(0, 1)
     upper.set_ylabel("share that is right")
