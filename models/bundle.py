@@ -18,10 +18,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from models.bundle_manifest import MANIFEST_FILE, MODEL_CARD_FILE, FileEntry, Manifest, MemberEntry
+from models.bundle_manifest import FORMAT_VERSION, MANIFEST_FILE, MODEL_CARD_FILE, FileEntry, Manifest, MemberEntry
 from models.emotions import LabelSet
 from models.errors import BundleError, FeatureError
 from models.modalities import Modality
+from models.speaker import SpeakerPrior, SpeakerStandardisation
 from models.windows import WindowPolicy
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, NDArray[np.floating]]
 
+_SPEAKER_FILE: Final = "speaker.safetensors"
 _PRETRAINED: Final = Path(__file__).parent / "pretrained"
 
 
@@ -60,6 +62,28 @@ class Bundle:
     def interim_windows(self) -> WindowPolicy:
         """How interims are padded."""
         return self.manifest.interim_windows.policy()
+
+    def speaker_standardisation(self) -> SpeakerStandardisation:
+        """How features are brought relative to their speaker before the ensemble reads them.
+
+        Raises:
+            BundleError: its file lacks a tensor, or one has the wrong shape.
+        """
+        if self.manifest.speaker_file is None:
+            return SpeakerStandardisation({})
+        path = self.folder / self.manifest.speaker_file
+        tensors = _read_tensors(path)
+        dims = {modality.name: modality.dim for modality in self.modalities}
+        priors: dict[str, SpeakerPrior] = {}
+        for name, entry in self.manifest.speaker_standardisation.items():
+            try:
+                mean, deviation = (tensors[f"{name}_{part}"].astype(np.float64) for part in ("mean", "deviation"))
+                priors[name] = SpeakerPrior(mean, deviation, entry.weight_frames, entry.memory_frames)
+            except (KeyError, FeatureError) as error:
+                raise BundleError(f"{path}: prior of {name}: {error}") from error
+            if mean.size != dims[name]:
+                raise BundleError(f"{path}: prior of {name} has {mean.size} features, expected {dims[name]}")
+        return SpeakerStandardisation(priors)
 
     @property
     def abstain_below(self) -> float:
@@ -144,8 +168,8 @@ def load_bundle(folder: Path) -> Bundle:
     if not isinstance(values, dict):
         raise BundleError(f"{path}: not a JSON object")
     version = values.get("format_version")
-    if version != 1:
-        raise BundleError(f"{path}: format version {version!r}, this release reads version 1; retrain or update")
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path}: format version {version!r}, this release reads version {FORMAT_VERSION}; update it")
     try:
         manifest = Manifest.model_validate_json(content)
     except (ValidationError, FeatureError) as error:
@@ -166,6 +190,7 @@ def save_bundle(
     members: Mapping[str, tuple[Mapping[str, Any], Tensors]],
     meta: Tensors,
     model_card: str,
+    speaker: SpeakerStandardisation | None = None,
 ) -> Bundle:
     """Writes a bundle in one step: the folder appears whole, or not at all.
 
@@ -173,10 +198,11 @@ def save_bundle(
 
     Args:
         folder: where; replaced if it is there.
-        manifest: all fields of `Manifest` but `format_version`, `members`, `meta_file` and `files`.
+        manifest: all fields of `Manifest` but `format_version`, `members`, those of the speaker and the files.
         members: by name, configuration and weights.
         meta: weights of the meta-classifier.
         model_card: Markdown.
+        speaker: the priors members were trained under.
 
     Raises:
         BundleError: what was written is no valid bundle.
@@ -193,9 +219,25 @@ def save_bundle(
         single = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in meta.items()}
         (scratch / "meta.safetensors").write_bytes(save_tensors(single))
         (scratch / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
+        priors = {} if speaker is None else speaker.priors
+        if priors:
+            tensors = {f"{name}_mean": prior.mean.astype(np.float32) for name, prior in priors.items()}
+            tensors |= {f"{name}_deviation": prior.deviation.astype(np.float32) for name, prior in priors.items()}
+            (scratch / _SPEAKER_FILE).write_bytes(save_tensors(tensors))
         files = {path.name: _entry(path) for path in sorted(scratch.iterdir())}
         checked = Manifest.model_validate(
-            {**manifest, "format_version": 1, "members": entries, "meta_file": "meta.safetensors", "files": files}
+            {
+                **manifest,
+                "format_version": FORMAT_VERSION,
+                "members": entries,
+                "meta_file": "meta.safetensors",
+                "speaker_standardisation": {
+                    name: {"weight_frames": prior.weight_frames, "memory_frames": prior.memory_frames}
+                    for name, prior in priors.items()
+                },
+                "speaker_file": _SPEAKER_FILE if priors else None,
+                "files": files,
+            }
         )
         (scratch / MANIFEST_FILE).write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
         load_bundle(scratch)

@@ -74,6 +74,13 @@ class MemberEntry(_Entry):
     """`models.deepser.DeepSERConfig.to_dict()`."""
 
 
+class SpeakerEntry(_Entry):
+    """How much a modality's features are standardised to the speaker, see `models.speaker`."""
+
+    weight_frames: float = Field(gt=0)
+    memory_frames: float = Field(gt=0)
+
+
 class CalibrationEntry(_Entry):
     """How scores become confidence."""
 
@@ -110,6 +117,9 @@ class Manifest(_Entry):
     interim_windows: WindowsEntry
     members: tuple[MemberEntry, ...] = Field(min_length=1)
     meta_file: Name
+    speaker_standardisation: dict[Name, SpeakerEntry] = Field(default_factory=dict)
+    """By modality; the means and deviations lie in `speaker_file`."""
+    speaker_file: Name | None = None
     calibration: CalibrationEntry
     corpora: tuple[CorpusEntry, ...]
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -129,7 +139,12 @@ class Manifest(_Entry):
         for modality in self.modalities:
             if modality.backbone not in backbones:
                 raise ValueError(f"modalities: {modality.name} needs backbone {modality.backbone}, which is not listed")
-        for file in (*(member.file for member in self.members), self.meta_file, MODEL_CARD_FILE):
+        if self.speaker_standardisation.keys() - set(names):
+            raise ValueError("speaker_standardisation: names a modality that is not listed")
+        if bool(self.speaker_standardisation) != (self.speaker_file is not None):
+            raise ValueError("speaker_file: must be given just where speaker_standardisation is")
+        speaker_files = () if self.speaker_file is None else (self.speaker_file,)
+        for file in (*(member.file for member in self.members), self.meta_file, *speaker_files, MODEL_CARD_FILE):
             if file not in self.files:
                 raise ValueError(f"files: {file} is not listed")
         for file in self.files:

@@ -20,6 +20,7 @@ from trainer.corpora.manifest import Problem, Utterance
 from trainer.errors import CorpusError
 from trainer.extractors import Clip, Extractor, applies
 from trainer.features import FeatureStore
+from trainer.silence import trim_silence
 
 Progress = Callable[[int, float], None]
 """Called with utterances done and seconds of their audio, since the last call."""
@@ -110,7 +111,7 @@ class _Run:
         samples: NDArray[np.float32] | None = None
         if utterance.audio is not None and any(self._hears(p) for p in wanted):
             try:
-                samples = self._view.apply(read_clip(utterance.audio), utterance.id)
+                samples = self._view.apply(trim_silence(read_clip(utterance.audio)), utterance.id)
             except CorpusError as error:
                 self._fail(utterance.id, str(error))
                 wanted = [p for p in wanted if not self._hears(p)]

@@ -14,6 +14,7 @@ from models.windows import FINAL_WINDOWS, WindowPolicy
 from trainer.augment import CLEAN
 from trainer.augment import view as view_named
 from trainer.errors import FeatureStoreError
+from trainer.silence import LEAD_S, TAIL_S
 
 POLICY_FILE: Final = "policy.json"
 FORMAT_VERSION: Final = 1
@@ -39,6 +40,8 @@ class StoreSpec:
     """What the backbone computes in, where there is a choice, such as `int8`."""
     windows: WindowPolicy | None = None
     """How clips are padded before the backbone sees them, where it matters."""
+    speech_margins_s: tuple[float, float] | None = None
+    """Audio kept before and behind the speech of a clip; None for text."""
 
     @property
     def folder(self) -> str:
@@ -82,6 +85,7 @@ def store_spec(name: str, *, stride: int = 1, view: str = CLEAN) -> StoreSpec:
         weights_sha256=None if spec.weights is None else _weights_sha256(spec.weights),
         arithmetic=WHISPER_ARITHMETIC if windowed else None,
         windows=FINAL_WINDOWS if windowed else None,
+        speech_margins_s=(LEAD_S, TAIL_S) if spec.kind == "acoustic" else None,
     )
 
 

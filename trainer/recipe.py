@@ -27,6 +27,15 @@ class ModalityRecipe(_Section):
     """Frames averaged into one before the members read them."""
 
 
+class SpeakerRecipe(_Section):
+    """Speaker standardisation of one modality, see `models.speaker`."""
+
+    weight_frames: float = Field(default=30.0, gt=0)
+    """Frames of a speaker that weigh as much as the prior, at the members' rate."""
+    memory_frames: float = Field(default=400.0, gt=0)
+    """What was heard of a speaker weighs at most as many."""
+
+
 class MemberRecipe(_Section):
     """One DeepSER member."""
 
@@ -88,6 +97,8 @@ class Recipe(_Section):
     target_coverage: Probability = 0.9
     """Share of development segments the abstention threshold lets through."""
     modalities: dict[str, ModalityRecipe] = Field(min_length=1)
+    speaker: dict[str, SpeakerRecipe] = Field(default_factory=dict)
+    """Modalities whose features are standardised to their speaker."""
     members: tuple[MemberRecipe, ...] = Field(min_length=1)
     stage1: StageRecipe
     stage2: StageRecipe
@@ -98,6 +109,9 @@ class Recipe(_Section):
         names = [member.name for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError("two members have the same name")
+        strangers = self.speaker.keys() - self.modalities.keys()
+        if strangers:
+            raise ValueError(f"[speaker] names {sorted(strangers)}, which [modalities] does not define")
         for member in self.members:
             missing = set(member.modalities) - set(self.modalities)
             if missing:
