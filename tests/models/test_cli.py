@@ -1,4 +1,4 @@
-"""`medusa weights`."""
+"""`medusa weights` and `medusa compile`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from models.bundle import Bundle
+from models.compile import EngineReport
 from models.console import main
+from tests.fakes.bundles import tiny_bundle
 from tests.fakes.weights import MODEL, register_toy, write_files
 
 
@@ -56,7 +59,59 @@ def test_the_config_file_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.endswith("other.toml:2: [weights] cahce: unknown key; did you mean cache?\n")
 
 
-@pytest.mark.parametrize("command", [["weights"], ["weights", "list"], ["weights", "fetch"], ["weights", "verify"]])
+@pytest.mark.parametrize(
+    "command", [["weights"], ["weights", "list"], ["weights", "fetch"], ["weights", "verify"], ["compile"]]
+)
 def test_every_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
-    assert "Example: medusa weights" in capsys.readouterr().out
+    assert f"Example: medusa {command[0]}" in capsys.readouterr().out
+
+
+class TestCompile:
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, bool]]:
+        """What the compiler was asked for; it answers at once, since its work has tests of its own."""
+        asked: list[tuple[str, str, str, bool]] = []
+
+        def compiled(bundle: Bundle, target: str, precision: str, *, force: bool) -> EngineReport:
+            asked.append((bundle.manifest.name, target, precision, force))
+            return EngineReport(target, precision, "engine.onnx", 2e-7, 1.0, 12, 3.0, cached=not force)
+
+        monkeypatch.setattr("models.compile.compile_bundle", compiled)
+        return asked
+
+    def test_every_target_is_compiled_in_every_precision(
+        self, asked: list[tuple[str, str, str, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tiny_bundle(tmp_path / "tiny").folder
+        options = ["--target", "onnx, other", "--precision", "fp32,fp16", "--force"]
+        assert main(["compile", "--bundle", str(folder), *options]) == 0
+        assert asked == [("tiny", t, p, True) for t in ("onnx", "other") for p in ("fp32", "fp16")]
+        assert capsys.readouterr().out.splitlines()[:2] == [
+            "onnx fp32: compiled in 3.0 s; largest difference from PyTorch 2.0e-07, labels agree in 100% of 12 rows",
+            "  engine.onnx",
+        ]
+
+    @pytest.mark.usefixtures("asked")
+    def test_the_report_is_an_object_a_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = tiny_bundle(tmp_path / "tiny").folder
+        assert main(["compile", "--bundle", str(folder), "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["engine"], report["cached"], report["largest_difference"]) == ("onnx", True, 2e-7)
+
+    @pytest.mark.parametrize(
+        ("options", "code", "reason"),
+        [
+            (["--target", "onnx,"], 2, "has an empty name between its commas"),
+            (["--target", "onyx"], 1, "cannot compile to onyx"),
+            (["--bundle", "nowhere/at/all"], 1, "nowhere/at/all: no such bundle"),
+        ],
+    )
+    def test_what_cannot_be_compiled_is_said_in_a_line(
+        self, options: list[str], code: int, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tiny_bundle(tmp_path / "tiny").folder
+        assert main(["compile", "--bundle", str(folder), *options]) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("medusa: error: ")
+        assert reason in line
