@@ -12,8 +12,10 @@ from torch import Tensor
 
 from models.emotions import LabelSet
 from models.modalities import pad
+from models.speaker import UNHEARD, SpeakerMoments, SpeakerStandardisation
 from trainer.errors import CorpusError
 from trainer.sampling import Indices
+from trainer.speakers import SpeakerHistory
 
 Features = Mapping[str, NDArray[np.float16] | None]
 
@@ -33,6 +35,10 @@ class Example:
     """`[3]`, or None where they were not rated."""
     features: Features
     """Per modality `[frames, dim]`, or None where it is missing."""
+    spoken: bool = True
+    """False where there is text alone."""
+    moments: SpeakerMoments = UNHEARD
+    """Of the modalities that are standardised to the speaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +64,24 @@ class TrainingSet:
         targets: `[examples, labels]`.
         dominant: `[examples]`, the strongest class of each.
         ambiguous: `[examples]`.
+        spoken: `[examples]`, False where there is text alone.
         lengths: `[examples]`, frames of the longest modality.
     """
 
-    def __init__(self, examples: Sequence[Example], labels: LabelSet, dims: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        labels: LabelSet,
+        dims: Mapping[str, int],
+        standardisation: SpeakerStandardisation | None = None,
+    ) -> None:
         """Lays the examples out.
 
         Args:
             examples: in any order; ids must differ.
             labels: what the positions of every target mean.
             dims: features a frame, by modality.
+            standardisation: how features are brought relative to their speaker; none leaves them as they are.
 
         Raises:
             CorpusError: an id stands twice, or a target does not fit the labels.
@@ -75,6 +89,8 @@ class TrainingSet:
         self.examples = list(examples)
         self.labels = labels
         self.dims = dict(dims)
+        self.standardisation = standardisation or SpeakerStandardisation({})
+        self._history = SpeakerHistory(self.examples, self.standardisation) if standardisation else None
         self.positions = {example.id: i for i, example in enumerate(self.examples)}
         if len(self.positions) != len(self.examples):
             raise CorpusError("the same id stands on two examples: ids must be unique to join features and labels")
@@ -87,6 +103,7 @@ class TrainingSet:
         self.targets = np.stack([e.target for e in self.examples]) if count else np.zeros((0, len(labels)), np.float32)
         self.dominant: Indices = self.targets.argmax(axis=1).astype(np.int64)
         self.ambiguous = np.array([e.ambiguous for e in self.examples], dtype=np.bool_)
+        self.spoken = np.array([e.spoken for e in self.examples], dtype=np.bool_)
         self.lengths: Indices = np.array(
             [max((f.shape[0] for f in e.features.values() if f is not None), default=0) for e in self.examples],
             dtype=np.int64,
@@ -102,7 +119,15 @@ class TrainingSet:
 
     def select(self, indices: Indices) -> TrainingSet:
         """The examples at `indices`, in that order."""
-        return TrainingSet([self.examples[i] for i in indices], self.labels, self.dims)
+        return TrainingSet([self.examples[i] for i in indices], self.labels, self.dims, self._given_standardisation)
+
+    def standardised(self, standardisation: SpeakerStandardisation) -> TrainingSet:
+        """The same examples, brought relative to their speakers."""
+        return TrainingSet(self.examples, self.labels, self.dims, standardisation)
+
+    @property
+    def _given_standardisation(self) -> SpeakerStandardisation | None:
+        return self.standardisation if self._history is not None else None
 
     def readable(self, modalities: Sequence[str]) -> TrainingSet:
         """The examples that have at least one of `modalities`."""
@@ -119,9 +144,11 @@ class TrainingSet:
             modalities: which of their modalities.
             drop: probability that an example loses one of its modalities, where it has more than one, so that members
                 learn to do without.
-            rng: the source of that chance; needed where `drop` is above 0.
+            rng: in training, the source of that chance, and of what was heard of each speaker before; without it,
+                speakers are heard in the order of the evaluation.
         """
         chosen = [self.examples[i] for i in indices]
+        heard = [self._heard(int(i), rng) for i in indices]
         held = [[m for m in modalities if e.features.get(m) is not None] for e in chosen]
         if drop > 0 and rng is not None:
             for names in held:
@@ -131,8 +158,10 @@ class TrainingSet:
         masks: dict[str, Tensor] = {}
         for modality in modalities:
             rows = [
-                np.asarray(e.features[modality], dtype=np.float32) if modality in names else None
-                for e, names in zip(chosen, held, strict=True)
+                self.standardisation.standardise(modality, np.asarray(e.features[modality], dtype=np.float32), before)
+                if modality in names
+                else None
+                for e, names, before in zip(chosen, held, heard, strict=True)
             ]
             batch = pad(rows, self.dims[modality])
             inputs[modality] = torch.from_numpy(batch.features)
@@ -147,8 +176,18 @@ class TrainingSet:
             known=torch.from_numpy(known),
         )
 
+    def _heard(self, position: int, rng: np.random.Generator | None) -> SpeakerMoments:
+        if self._history is None:
+            return UNHEARD
+        return self._history.running(position) if rng is None else self._history.drawn(position, rng)
+
     def statistics(self, modality: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and standard deviation of every feature over all frames, each `[dim]`, for standardisation."""
+        """Mean and standard deviation of every feature over all frames, each `[dim]`, for standardisation.
+
+        Of a modality that is standardised to the speaker there is nothing left to do: 0 and 1.
+        """
+        if modality in self.standardisation.priors:
+            return np.zeros(self.dims[modality], np.float32), np.ones(self.dims[modality], np.float32)
         total = np.zeros(self.dims[modality], dtype=np.float64)
         squares = np.zeros_like(total)
         frames = 0

@@ -83,9 +83,14 @@ def predict(model: nn.Module, data: TrainingSet, modalities: Sequence[str]) -> S
 
 
 def development_macro_f1(scores: Scores, data: TrainingSet) -> float:
-    """Macro-F1 over the unambiguous examples of a set."""
-    clear = ~data.ambiguous
-    return macro_f1(data.dominant[clear], scores.logits[clear].argmax(axis=1), len(data.labels))
+    """Macro-F1 over the unambiguous examples of a set; where some are spoken and some are text, the mean of both.
+
+    So neither kind is chosen for at the other's cost, however many there are of each.
+    """
+    predicted = scores.logits.argmax(axis=1)
+    kinds = [data.spoken & ~data.ambiguous, ~data.spoken & ~data.ambiguous]
+    figures = [macro_f1(data.dominant[kind], predicted[kind], len(data.labels)) for kind in kinds if kind.any()]
+    return float(np.mean(figures)) if figures else 0.0
 
 
 def fit(

@@ -70,7 +70,8 @@ def stage_1(member: MemberRecipe, recipe: Recipe, split: Split, progress: Progre
     def epoch(rng: np.random.Generator) -> Indices:
         return full_epoch(data.corpora, recipe.quota, rng)
 
-    weights = class_weights(torch.from_numpy(data.targets), recipe.class_weight_power)
+    typical = epoch(np.random.default_rng(seed))
+    weights = class_weights(torch.from_numpy(data.targets[typical]), recipe.class_weight_power)
     return _fit(model, member, recipe, split, epoch=epoch, stage=1, weights=weights, seed=seed, progress=progress)
 
 

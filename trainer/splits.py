@@ -59,6 +59,25 @@ def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) 
     return Split(data.select(np.flatnonzero(~held)), data.select(np.flatnonzero(held)))
 
 
+def hold_half(data: TrainingSet, seed: int) -> Split:
+    """Deals speakers into two halves.
+
+    Args:
+        data: of at least two speakers.
+        seed: draws them.
+
+    Raises:
+        RecipeError: there is only one speaker.
+    """
+    speakers = sorted({example.speaker for example in data.examples})
+    if len(speakers) < 2:
+        raise RecipeError("one speaker cannot be dealt into two halves: hold out more speakers")
+    rng = np.random.default_rng(seed)
+    chosen = set(rng.permutation(speakers)[: len(speakers) // 2].tolist())
+    inside = np.array([example.speaker in chosen for example in data.examples], dtype=np.bool_)
+    return Split(data.select(np.flatnonzero(~inside)), data.select(np.flatnonzero(inside)))
+
+
 def speaker_folds(speakers: Sequence[str], folds: int) -> list[tuple[str, ...]]:
     """Deals speakers into folds, in the order of their names, so that a fold mixes early and late ones.
 

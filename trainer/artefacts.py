@@ -1,0 +1,84 @@
+"""What a run leaves on disk, so that it can be stopped and taken up again: weights and reports, stage by stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from trainer.assembly import RunSpec
+from trainer.errors import RecipeError
+
+FORMAT_VERSION = 1
+
+
+class Artefacts:
+    """The folder of a run.
+
+    A stage's artefact is there only when it is whole: weights first, then the report that says so.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        """Opens or makes the folder.
+
+        Raises:
+            RecipeError: it holds a run of another recipe or with other data.
+        """
+        self.folder = spec.folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        excluded = [asdict(entry) for entry in spec.excluded]
+        described = {"format_version": FORMAT_VERSION, "recipe": spec.recipe.model_dump(mode="json")}
+        wanted = json.loads(json.dumps({**described, "excluded": excluded}))
+        path = self.folder / "run.json"
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found != wanted:
+                raise RecipeError(
+                    f"{self.folder} holds a run of another recipe: give another --work folder, or delete it"
+                )
+        else:
+            _write(path, (json.dumps(wanted, indent=2) + "\n").encode())
+        self.fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+    def has(self, stage: str, name: str) -> bool:
+        """Whether a stage has finished a model."""
+        return (self.folder / stage / f"{name}.json").is_file()
+
+    def save(self, stage: str, name: str, weights: Mapping[str, Tensor], report: Mapping[str, Any]) -> None:
+        """Keeps a model and how it came about."""
+        folder = self.folder / stage
+        folder.mkdir(exist_ok=True)
+        _write(folder / f"{name}.safetensors", save_tensors({k: v.contiguous() for k, v in weights.items()}))
+        _write(folder / f"{name}.json", (json.dumps(dict(report), indent=2) + "\n").encode())
+
+    def weights(self, stage: str, name: str) -> dict[str, Tensor]:
+        """A model's weights.
+
+        Raises:
+            RecipeError: the stage has not finished it.
+        """
+        path = self.folder / stage / f"{name}.safetensors"
+        try:
+            tensors: dict[str, torch.Tensor] = load_tensors(path.read_bytes())
+        except FileNotFoundError:
+            raise RecipeError(f"{path} is missing: run the stages before it first") from None
+        return tensors
+
+    def report(self, stage: str, name: str) -> dict[str, Any]:
+        """How a model came about."""
+        found: dict[str, Any] = json.loads((self.folder / stage / f"{name}.json").read_text(encoding="utf-8"))
+        return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.replace(path)

@@ -1,0 +1,135 @@
+"""From corpora and stored features to the examples a run trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.emotions import Attributes
+from trainer.attribute_norms import attributes_of
+from trainer.augment import CLEAN
+from trainer.corpora.manifest import Corpus, Utterance
+from trainer.corpora.registry import load_corpora
+from trainer.dataset import Example, TrainingSet
+from trainer.errors import CorpusError
+from trainer.feature_library import FeatureLibrary
+from trainer.recipe import Recipe
+from trainer.speakers import fit_priors, moments_of
+from trainer.splits import Split, hold_out
+
+TEST_SPLIT = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What a run must not hear: a corpus, or some speakers of it."""
+
+    corpus: str
+    speakers: tuple[str, ...] = ()
+    """None named: the whole corpus."""
+
+    def covers(self, utterance: Utterance) -> bool:
+        """Whether an utterance is excluded."""
+        return utterance.corpus == self.corpus and (not self.speakers or utterance.speaker in self.speakers)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything a training run depends on; small enough to hand to another process."""
+
+    recipe: Recipe
+    corpora: Path
+    """Folder of the corpora."""
+    features: Path
+    """Folder of the feature stores."""
+    folder: Path
+    """Where the run keeps its artefacts."""
+    excluded: tuple[Excluded, ...] = field(default=())
+
+
+def examples_of(
+    utterances: Sequence[Utterance], recipe: Recipe, library: FeatureLibrary, views: Sequence[str] = (CLEAN,)
+) -> list[Example]:
+    """Joins utterances and their features by id.
+
+    Args:
+        utterances: over the recipe's labels.
+        recipe: says which modalities are standardised, and whether norms stand in for attributes.
+        library: the stores.
+        views: waveform views; each makes an example of its own, text-only utterances one in all.
+
+    Raises:
+        CorpusError: no features are stored of any of them.
+    """
+    found: list[Example] = []
+    for utterance in utterances:
+        for view in views if utterance.audio is not None else (CLEAN,):
+            features = library.features(utterance.id, view)
+            if all(values is None for values in features.values()):
+                continue
+            found.append(
+                Example(
+                    id=utterance.id if view == CLEAN else f"{utterance.id}@{view}",
+                    corpus=utterance.corpus,
+                    speaker=utterance.speaker,
+                    target=utterance.target,
+                    ambiguous=utterance.ambiguous,
+                    attributes=_attributes(utterance, recipe),
+                    features=features,
+                    spoken=utterance.audio is not None,
+                    moments=moments_of(features, tuple(recipe.speaker)),
+                )
+            )
+    if utterances and not found:
+        raise CorpusError("no features are stored of any utterance: run medusa features extract first")
+    return found
+
+
+def _attributes(utterance: Utterance, recipe: Recipe) -> NDArray[np.float32] | None:
+    rated: Attributes | None = utterance.attributes
+    if rated is not None:
+        return np.array([rated.arousal, rated.valence, rated.dominance], dtype=np.float32)
+    return attributes_of(utterance.target, utterance.labels) if recipe.attribute_norms else None
+
+
+def load_utterances(recipe: Recipe, root: Path, names: Sequence[str] | None = None) -> list[Corpus]:
+    """The recipe's corpora over its labels.
+
+    Raises:
+        CorpusError: a corpus is not there.
+    """
+    return [corpus.project(recipe.label_set) for corpus in load_corpora(names or recipe.corpora, root)]
+
+
+def assemble(spec: RunSpec) -> Split:
+    """The examples of a run, held out by speaker and brought relative to speakers.
+
+    Utterances that a corpus itself sets aside for testing are left out.
+
+    Raises:
+        CorpusError: a corpus or its features are missing.
+        RecipeError: nobody can be held out.
+    """
+    recipe = spec.recipe
+    utterances = [
+        utterance
+        for corpus in load_utterances(recipe, spec.corpora)
+        for utterance in corpus.utterances
+        if utterance.split != TEST_SPLIT and not any(entry.covers(utterance) for entry in spec.excluded)
+    ]
+    # Closed when the process ends: examples read their features from the open memory maps.
+    library = FeatureLibrary(spec.features, recipe.modalities, recipe.views)
+    examples = examples_of(utterances, recipe, library, recipe.views)
+    split = hold_out(
+        TrainingSet(examples, recipe.label_set, library.dims), recipe.development_share, recipe.quota, recipe.seed
+    )
+    clean = np.array([i for i, e in enumerate(split.development.examples) if "@" not in e.id], dtype=np.int64)
+    standardisation = fit_priors(split.train.examples, recipe.speaker, library.dims)
+    return Split(
+        split.train.standardised(standardisation),
+        split.development.select(clean).standardised(standardisation),
+    )

@@ -1,0 +1,268 @@
+"""The four stages (paper, section 2.3), each from artefacts to artefacts, each skipped where its artefact is whole."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.calibration import fit_abstention, fit_temperature
+from models.deepser import DeepSER
+from models.meta import MetaClassifier, member_answers, soup
+from models.speaker import UNHEARD, SpeakerStandardisation
+from trainer.artefacts import Artefacts
+from trainer.assembly import RunSpec, assemble
+from trainer.dataset import TrainingSet
+from trainer.errors import RecipeError
+from trainer.fitting import FitReport, Scores, fit, predict
+from trainer.members import Progress, member_config, stage_1, stage_2
+from trainer.objectives import Objective, class_weights
+from trainer.recipe import Recipe
+from trainer.sampling import Indices, balanced_epoch, full_epoch
+from trainer.splits import Split, hold_half
+
+log = logging.getLogger(__name__)
+
+ANSWERS = "answers"
+"""Name of the meta-classifier's only input."""
+
+Announce = Callable[[str, int, int, float], None]
+"""Called with what is being trained, the epoch, the most there may be, and the development macro-F1."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedEnsemble:
+    """What the four stages give."""
+
+    members: dict[str, DeepSER]
+    meta: MetaClassifier
+    temperature: float
+    abstain_below: float
+    standardisation: SpeakerStandardisation
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleScores:
+    """What a trained ensemble and its members say of a set, in its order."""
+
+    probabilities: NDArray[np.float32]
+    """Calibrated, `[examples, labels]`."""
+    attributes: NDArray[np.float32]
+    """`[examples, 3]`."""
+    members: dict[str, NDArray[np.float32]]
+    """Posteriors by member, each `[examples, labels]`; uniform where a member has nothing to read."""
+
+
+def train_member(spec: RunSpec, name: str, announce: Announce | None = None, split: Split | None = None) -> None:
+    """Stages 1 and 2 of one member.
+
+    Args:
+        spec: the run.
+        name: of the member in the recipe.
+        announce: told after every epoch.
+        split: the examples, where they have been assembled before.
+    """
+    artefacts = Artefacts(spec)
+    if artefacts.has("stage2", name):
+        return
+    recipe = spec.recipe
+    member = next((m for m in recipe.members if m.name == name), None)
+    if member is None:
+        raise RecipeError(f"the recipe has no member {name!r}")
+    split = split or assemble(spec)
+    told = _announcer(announce)
+    if not artefacts.has("stage1", name):
+        trained = stage_1(member, recipe, split, told(f"{name}, stage 1"))
+        artefacts.save("stage1", name, trained.model.state_dict(), asdict(trained.report))
+    start = DeepSER(member_config(member, recipe, split.train.dims))
+    start.load_state_dict(artefacts.weights("stage1", name))
+    trained = stage_2(start, member, recipe, split, told(f"{name}, stage 2"))
+    artefacts.save("stage2", name, trained.model.state_dict(), asdict(trained.report))
+
+
+def _train_in_worker(spec: RunSpec, name: str) -> str:
+    torch.set_num_threads(1)
+    train_member(spec, name)
+    return name
+
+
+def run_stages(spec: RunSpec, *, jobs: int = 1, announce: Announce | None = None) -> TrainedEnsemble:
+    """All four stages, or what is left of them.
+
+    Args:
+        spec: the run.
+        jobs: members trained at the same time, each in a process of its own with one thread.
+        announce: told after every epoch, where one process trains; after every member, where several do.
+
+    Returns:
+        The ensemble; the same for the same seed, however often the run was interrupted.
+    """
+    artefacts = Artefacts(spec)
+    waiting = [m.name for m in spec.recipe.members if not artefacts.has("stage2", m.name)]
+    split = assemble(spec)
+    if jobs > 1 and len(waiting) > 1:
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(max_workers=min(jobs, len(waiting)), mp_context=context) as pool:
+            futures = [pool.submit(_train_in_worker, spec, name) for name in waiting]
+            for done, future in enumerate(concurrent.futures.as_completed(futures), start=1):
+                name = future.result()
+                if announce is not None:
+                    best = float(artefacts.report("stage2", name)["best_macro_f1"])
+                    announce(f"{name}, stages 1 and 2", done, len(futures), best)
+    else:
+        for name in waiting:
+            train_member(spec, name, announce, split)
+    members = load_members(artefacts, spec.recipe, split.train.dims)
+    answers = answers_of(members, split.development)
+    stage_3(answers, artefacts, spec.recipe, announce)
+    return stage_4(answers, artefacts, spec.recipe, members, split.train.standardisation)
+
+
+def load_members(artefacts: Artefacts, recipe: Recipe, dims: dict[str, int]) -> dict[str, DeepSER]:
+    """The members after stage 2, by name."""
+    members: dict[str, DeepSER] = {}
+    for entry in recipe.members:
+        member = DeepSER(member_config(entry, recipe, dims))
+        member.load_state_dict(artefacts.weights("stage2", entry.name))
+        members[entry.name] = member.eval()
+    return members
+
+
+def answers_of(members: dict[str, DeepSER], data: TrainingSet) -> TrainingSet:
+    """What all members say of a set, as examples for the meta-classifier.
+
+    A member that has nothing to read in an example answers with the uniform distribution and the middle of the scale.
+    """
+    probabilities, attributes = _posteriors(members, data)
+    rows = member_answers(torch.from_numpy(probabilities), torch.from_numpy(attributes)).numpy()
+    examples = [
+        replace(e, features={ANSWERS: row[None].astype(np.float16)}, moments=UNHEARD)
+        for e, row in zip(data.examples, rows, strict=True)
+    ]
+    return TrainingSet(examples, data.labels, {ANSWERS: rows.shape[1]})
+
+
+def _posteriors(members: dict[str, DeepSER], data: TrainingSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Posteriors `[examples, members, labels]` and attributes `[examples, members, 3]`."""
+    probabilities = np.full((len(data), len(members), len(data.labels)), 1 / len(data.labels), dtype=np.float32)
+    attributes = np.full((len(data), len(members), 3), 4.0, dtype=np.float32)
+    for column, member in enumerate(members.values()):
+        names = member.config.modalities
+        reads = np.array([any(e.features.get(m) is not None for m in names) for e in data.examples], dtype=np.bool_)
+        if not reads.any():
+            continue
+        scores = predict(member, data, names)
+        probabilities[reads, column] = softmax(scores.logits[reads])
+        attributes[reads, column] = scores.attributes[reads]
+    return probabilities, attributes
+
+
+def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce: Announce | None = None) -> None:
+    """Several meta-classifiers, each on half of the held-out speakers and chosen by the other half.
+
+    Members have never heard any of them: their answers there are what they will be in use. Each run is trained like a
+    member, first on all, then on balanced subsets.
+    """
+    told = _announcer(announce)
+    for run in range(recipe.meta.runs):
+        name = f"run-{run}"
+        if artefacts.has("stage3", name):
+            continue
+        seed = recipe.seed * 1000 + 900 + run
+        half = hold_half(answers, seed)
+        model = MetaClassifier(len(recipe.members), len(recipe.labels))
+        reports: list[FitReport] = []
+        for stage in (recipe.meta.full, recipe.meta.balanced):
+            full = stage is recipe.meta.full
+            weights = class_weights(torch.from_numpy(half.train.targets), recipe.class_weight_power) if full else None
+
+            def epoch(rng: np.random.Generator, data: TrainingSet = half.train, full: bool = full) -> Indices:
+                return full_epoch(data.corpora, {}, rng) if full else balanced_epoch(data.dominant, data.ambiguous, rng)
+
+            reports.append(
+                fit(
+                    model,
+                    half.train,
+                    half.development,
+                    (ANSWERS,),
+                    epoch=epoch,
+                    stage=stage,
+                    objective=Objective(recipe.cross_entropy_weight, recipe.attribute_weight),
+                    mixup_alpha=recipe.mixup_alpha,
+                    weights=weights,
+                    seed=seed,
+                    progress=told(f"meta-classifier {run + 1}, stage 3"),
+                )
+            )
+        artefacts.save("stage3", name, model.state_dict(), {"fits": [asdict(report) for report in reports]})
+
+
+def stage_4(
+    answers: TrainingSet,
+    artefacts: Artefacts,
+    recipe: Recipe,
+    members: dict[str, DeepSER],
+    standardisation: SpeakerStandardisation,
+) -> TrainedEnsemble:
+    """The soup of the meta-classifiers, and its calibration.
+
+    Temperature and threshold are fitted on logits that each run gives for the speakers it was not trained on.
+    """
+    runs = [artefacts.weights("stage3", f"run-{run}") for run in range(recipe.meta.runs)]
+    meta = MetaClassifier(len(recipe.members), len(recipe.labels))
+    held, logits = np.zeros(len(answers)), np.zeros((len(answers), len(answers.labels)))
+    for run, state in enumerate(runs):
+        meta.load_state_dict(state)
+        outside = {e.id for e in hold_half(answers, recipe.seed * 1000 + 900 + run).development.examples}
+        rows = np.array([e.id in outside for e in answers.examples])
+        logits[rows] += predict(meta, answers, (ANSWERS,)).logits[rows]
+        held += rows
+    seen = held > 0
+    logits[seen] /= held[seen, None]
+    temperature = fit_temperature(logits[seen], answers.targets[seen])
+    confidence = softmax(logits[seen].astype(np.float32) / temperature).max(axis=1)
+    spoken = answers.spoken[seen]
+    abstain_below = fit_abstention(confidence[spoken] if spoken.any() else confidence, recipe.target_coverage)
+    meta.load_state_dict(soup(runs))
+    report = {"temperature": temperature, "abstain_below": abstain_below, "fitted_on": int(seen.sum())}
+    artefacts.save("stage4", "soup", meta.state_dict(), report)
+    return TrainedEnsemble(members, meta.eval(), temperature, abstain_below, standardisation)
+
+
+def score(trained: TrainedEnsemble, data: TrainingSet) -> EnsembleScores:
+    """Scores a set, each speaker heard in the order of the evaluation.
+
+    Args:
+        trained: from `run_stages`.
+        data: over the same labels; it is brought relative to its speakers by the ensemble's own priors.
+    """
+    data = data.standardised(trained.standardisation)
+    answers = answers_of(trained.members, data)
+    scores: Scores = predict(trained.meta, answers, (ANSWERS,))
+    probabilities, _ = _posteriors(trained.members, data)
+    return EnsembleScores(
+        softmax(scores.logits / trained.temperature),
+        scores.attributes,
+        {name: probabilities[:, column] for column, name in enumerate(trained.members)},
+    )
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _announcer(announce: Announce | None) -> Callable[[str], Progress | None]:
+    def for_model(what: str) -> Progress | None:
+        if announce is None:
+            return None
+        return lambda epoch, epochs, reached: announce(what, epoch, epochs, reached)
+
+    return for_model
