@@ -78,7 +78,7 @@ def extract_command(
         _show_report(report, sorted(library.stores), as_json=as_json)
     if report.failures:
         count = len({problem.where for problem in report.failures})
-        click.echo(f"medusa: error: {count} clips could not be used; replace or remove them", err=True)
+        click.echo(f"medusa: error: clips that could not be used: {count}; replace or remove them", err=True)
         context.exit(1)
 
 

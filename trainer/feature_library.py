@@ -102,7 +102,7 @@ class FeatureLibrary:
         *,
         weights: WeightsSettings | None = None,
         progress: ProgressFactory = no_progress,
-        load: Callable[[str, WeightsSettings | None], Extractor] = open_extractor,
+        load: Callable[[str, WeightsSettings | None], Extractor] | None = None,
     ) -> ExtractionReport:
         """Fills every store with what it lacks; backbones are loaded only where something is lacking.
 
@@ -110,7 +110,7 @@ class FeatureLibrary:
             corpora: whose utterances.
             weights: where the backbones' weights come from; None reads the configuration.
             progress: makes the display of each view's pass.
-            load: opens a backbone by its name.
+            load: opens a backbone by its name; None loads the real one.
 
         Returns:
             Counts by store, and every clip that could not be used.
@@ -119,6 +119,7 @@ class FeatureLibrary:
             WeightsError: a backbone's weights cannot be had.
             FeatureStoreError: a store cannot be written.
         """
+        load = load or open_extractor
         report = ExtractionReport()
         extractors: dict[str, Extractor] = {}
         for viewed in self.views:

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
@@ -56,6 +56,7 @@ class TestClassification:
     def test_a_false_alarm_for_an_absent_class_still_costs_the_class_it_came_from(self) -> None:
         assert macro_f1(np.array([0, 0]), np.array([0, 1]), 2) == pytest.approx(2 / 3)
 
+    @settings(deadline=None)
     @given(pairs)
     def test_scikit_learn_agrees(self, drawn: tuple[int, list[tuple[int, int]]]) -> None:
         labels, examples = drawn
@@ -131,6 +132,7 @@ class TestCalibration:
         assert binned.expected_calibration_error == pytest.approx(0.1)
         assert np.isfinite(binned.accuracy).all()
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
     def test_it_lies_between_0_and_1_and_every_example_is_in_a_bin(self, drawn: list[tuple[float, bool]]) -> None:
         confidence, correct = (np.array(column) for column in zip(*drawn, strict=True))
@@ -153,6 +155,7 @@ class TestRiskCoverage:
         np.testing.assert_allclose(curve.risk, [0, 1 / 2, 1 / 3, 1 / 2])
         assert curve.area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
 
+    @settings(deadline=None)
     @given(st.permutations([(0.9, True), (0.5, False), (0.5, True), (0.5, True), (0.1, False)]))
     def test_equal_confidences_share_a_point_whatever_their_order(self, drawn: list[tuple[float, bool]]) -> None:
         confidence, correct = (np.array(column) for column in zip(*drawn, strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.emotions import MSP8, Attributes
@@ -183,6 +183,7 @@ def test_a_manifest_that_is_missing_not_text_or_of_another_kind_is_refused(tmp_p
         load_manifest(tmp_path / "manifest.xls", name="mine")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*MSP8, "other"]), st.integers(0, 9), min_size=1))
 def test_any_votes_give_a_distribution_or_an_error(votes: dict[str, int]) -> None:
     ours = sum(count for label, count in votes.items() if label != "other")

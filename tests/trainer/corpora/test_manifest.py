@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.emotions import MSP8, LabelSet, soft_target
@@ -88,6 +88,7 @@ def test_projecting_onto_other_labels_reorders_by_name() -> None:
     np.testing.assert_allclose(projected.target, [0.75, 0.25])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=8, max_size=8).filter(any))
 def test_projection_keeps_the_proportions_of_what_remains(votes: list[int]) -> None:
     before = replace(utterance("a"), target=soft_target(votes, MSP8))

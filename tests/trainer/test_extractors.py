@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.backbones.registry import BACKBONES
+from models.backbones.whisper import WhisperEncoder
+from models.errors import FeatureError
+from models.windows import WindowPolicy
+from tests.fakes.corpora import utterance
+from trainer.extractors import Clip, SpeechFeatures, TextFeatures, applies, open_extractor
+
+WINDOWS = WindowPolicy(buckets_s=(4.0, 8.0, 12.0), tail_s=1.0)
+
+
+def heard(seconds: float, name: str = "c/a") -> Clip:
+    return Clip(name, np.sin(np.arange(round(seconds * 16_000)) / 20).astype(np.float32))
+
+
+@dataclass
+class Encoded:
+    frames: tuple[np.ndarray, ...]
+
+
+@dataclass
+class RecordingEncoder:
+    """Stands in for Whisper and remembers in which windows it was asked to encode."""
+
+    windows_s: list[float] = field(default_factory=list)
+
+    def encode(self, segments: list[np.ndarray], window_s: float) -> Encoded:
+        self.windows_s.append(window_s)
+        return Encoded(tuple(np.zeros((segment.size // 320, 512), np.float32) for segment in segments))
+
+
+class TestWhatABackboneReads:
+    def test_an_acoustic_one_reads_audio_of_any_language(self) -> None:
+        spoken = utterance("a", audio=Path("a.wav"), text=None, language="de")
+        assert applies(BACKBONES["whisper-base"], spoken)
+        assert applies(BACKBONES["prosody"], spoken)
+        assert not applies(BACKBONES["prosody"], utterance("b", text="only text"))
+
+    @pytest.mark.parametrize(
+        ("text", "language", "expected"),
+        [("hello", "en", True), ("hallo", "de", False), ("  ", "en", False), (None, "en", False)],
+    )
+    def test_a_linguistic_one_reads_transcripts_in_languages_it_knows(
+        self, text: str | None, language: str, expected: bool
+    ) -> None:
+        spoken = utterance("a", audio=Path("a.wav"), text=text, language=language)
+        assert applies(BACKBONES["minilm-l6"], spoken) is expected
+
+
+class TestSpeech:
+    def test_clips_share_a_batch_where_they_share_a_window(self) -> None:
+        speech = SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS)
+        assert speech.bucket(heard(1.0)) == speech.bucket(heard(3.0)) == 4.0
+        assert speech.bucket(heard(3.1)) == 8.0
+
+    def test_a_batch_is_encoded_in_the_window_of_the_policy(self) -> None:
+        encoder = RecordingEncoder()
+        speech = SpeechFeatures(_as_whisper(encoder), WINDOWS)
+        features = speech.encode([heard(1.0), heard(2.0)])
+        assert encoder.windows_s == [4.0]
+        assert [f.shape[0] for f in features] == [50, 100]
+
+    def test_a_clip_longer_than_the_longest_window_is_refused(self) -> None:
+        with pytest.raises(FeatureError, match=r"13\.0 s does not fit"):
+            SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS).bucket(heard(13.0))
+
+    def test_a_clip_without_audio_is_refused(self) -> None:
+        with pytest.raises(FeatureError, match="c/a: no audio"):
+            SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS).bucket(Clip("c/a", text="x"))
+
+
+def test_prosody_is_extracted_at_50_hz() -> None:
+    (features,) = open_extractor("prosody").encode([heard(1.0)])
+    assert features.shape == (50, BACKBONES["prosody"].dim)
+
+
+def test_a_backbone_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(FeatureError, match="no backbone 'wavlm'"):
+        open_extractor("wavlm")
+
+
+@pytest.mark.weights
+def test_the_real_speech_encoder_gives_the_same_features_alone_and_in_a_batch() -> None:
+    speech = open_extractor("whisper-base", threads=1)
+    alone = speech.encode([heard(1.0)])[0]
+    assert alone.shape == (50, BACKBONES["whisper-base"].dim)
+    together = speech.encode([heard(2.0), heard(1.0)])[1]
+    np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+@pytest.mark.weights
+def test_the_real_text_encoder_gives_the_same_features_alone_and_in_a_batch() -> None:
+    text = open_extractor("minilm-l6")
+    assert isinstance(text, TextFeatures)
+    alone = text.encode([Clip("c/a", text="what a lovely day")])[0]
+    assert alone.shape == (4, BACKBONES["minilm-l6"].dim)
+    together = text.encode(
+        [Clip("c/b", text="no, nobody ever asked me about it"), Clip("c/a", text="what a lovely day")]
+    )
+    np.testing.assert_allclose(together[1], alone, atol=1e-4)
+
+
+def _as_whisper(encoder: RecordingEncoder) -> WhisperEncoder:
+    return encoder  # type: ignore[return-value]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.fakes.corpora import write_clips
+from tests.fakes.extractors import FakeExtractor
+from trainer import feature_library
+from trainer.cli import features
+from trainer.features import FRAMES_FILE
+
+RECIPE = """
+name = "tiny"
+labels = ["angry", "sad", "happy", "neutral"]
+corpora = ["emodb"]
+
+[modalities.prosody]
+backbone = "prosody"
+stride = 2
+
+[[members]]
+name = "only"
+modalities = ["prosody"]
+
+[stage1]
+learning_rate = 1e-3
+epochs = 1
+
+[stage2]
+learning_rate = 1e-4
+epochs = 1
+
+[meta.full]
+learning_rate = 1e-2
+epochs = 1
+
+[meta.balanced]
+learning_rate = 1e-3
+epochs = 1
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a corpus of three clips and a recipe, where the prosody backbone costs nothing."""
+    write_clips(tmp_path / "corpora" / "emodb", ["03a01Wa.wav", "03a01Fa.wav", "08a02Nb.wav"])
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    monkeypatch.setattr(feature_library, "open_extractor", lambda name, weights: FakeExtractor(26))
+    return tmp_path
+
+
+def medusa_features(place: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(features, [*arguments, "--features", str(place / "stores")], catch_exceptions=True)
+
+
+def extract(place: Path, *more: str) -> Result:
+    return medusa_features(
+        place, "extract", "--corpora", str(place / "corpora"), "--recipe", str(place / "tiny.toml"), *more
+    )
+
+
+def test_extract_reports_corpora_on_stderr_and_stores_on_stdout(place: Path) -> None:
+    result = extract(place, "--json")
+    assert result.exit_code == 0, result.output
+    assert "emodb: 3 utterances, 2 speakers" in result.stderr
+    assert "3 of the corpus's 535 clips" in result.stderr
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"store": "prosody-stride2-clean", "stored": 3, "present": 0, "missing_modality": 0}
+    ]
+
+
+def test_extracting_again_finds_all_there(place: Path) -> None:
+    extract(place)
+    assert "0 stored        3 there before" in extract(place).stdout
+
+
+def test_a_view_may_be_chosen(place: Path) -> None:
+    extract(place, "--view", "telephone")
+    assert [folder.name for folder in (place / "stores").iterdir()] == ["prosody-stride2-telephone"]
+
+
+def test_a_clip_that_cannot_be_used_is_listed_at_the_end_with_exit_code_1(place: Path) -> None:
+    with (place / "corpora" / "emodb" / "03a01Wa.wav").open("r+b") as file:
+        file.seek(44)
+        file.truncate()
+        file.seek(4)
+        file.write((36).to_bytes(4, "little"))
+    result = extract(place)
+    assert result.exit_code == 1
+    assert "not usable: emodb/03a01Wa" in result.stdout
+    assert "clips that could not be used: 1" in result.stderr
+    assert "2 stored" in result.stdout
+
+
+def test_info_shows_what_is_stored_and_under_which_policy(place: Path) -> None:
+    extract(place)
+    result = medusa_features(place, "info", "--verify", "--json")
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    shown = json.loads(line)
+    assert (shown["store"], shown["utterances"], shown["corpora"]) == ("prosody-stride2-clean", 3, {"emodb": 3})
+    assert shown["policy"]["stride"] == 2
+    assert "prosody-stride2-clean" in medusa_features(place, "info").stdout
+
+
+def test_info_finds_damage_with_exit_code_1(place: Path) -> None:
+    extract(place)
+    path = place / "stores" / "prosody-stride2-clean" / FRAMES_FILE
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    assert medusa_features(place, "info").exit_code == 0
+    result = medusa_features(place, "info", "--verify")
+    assert result.exit_code == 1
+    assert "damaged: emodb/" in result.stdout
+
+
+def test_info_without_stores_says_what_to_run(place: Path) -> None:
+    result = medusa_features(place, "info")
+    assert "medusa features extract" in str(result.exception)
+
+
+def test_help_has_an_example() -> None:
+    for command in ([], ["extract"], ["info"]):
+        assert "Example: medusa features" in CliRunner().invoke(features, [*command, "--help"]).output
