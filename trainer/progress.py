@@ -30,11 +30,11 @@ class AudioRateColumn(ProgressColumn):
     """Hours of audio done in an hour."""
 
     def render(self, task: Task) -> Text:
-        """Such as `85 h/h`; nothing before the first audio."""
+        """Such as `85 h/h`; nothing before the first audio is done."""
         audio_s = float(task.fields.get("audio_s", 0.0))
         if not task.elapsed or audio_s <= 0:
             return Text("")
-        return Text(f"{audio_s / task.elapsed:.3g} h of audio an hour")
+        return Text(f"{audio_s / task.elapsed:.3g} h/h", no_wrap=True)
 
 
 @contextmanager
