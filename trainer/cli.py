@@ -44,7 +44,7 @@ def features() -> None:
 @click.option(
     "--corpus", "names", multiple=True, help="Only this corpus; may be given again. All of the recipe if none."
 )
-@click.option("--recipe", "source", default="base", show_default=True, help="A packaged recipe or a TOML file.")
+@click.option("--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file.")
 @click.option("--view", "views", multiple=True, help="Only this waveform view; may be given again.")
 @click.option("--problems", "all_problems", is_flag=True, help="List every problem of every corpus.")
 @_FEATURES

@@ -58,7 +58,7 @@ def medusa_features(place: Path, *arguments: str) -> Result:
 
 def extract(place: Path, *more: str) -> Result:
     return medusa_features(
-        place, "extract", "--corpora", str(place / "corpora"), "--recipe", str(place / "tiny.toml"), *more
+        place, "extract", "--corpora", str(place / "corpora"), "--config", str(place / "tiny.toml"), *more
     )
 
 

@@ -1,0 +1,95 @@
+"""From a finished run to a bundle with its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from models.backbones.registry import backbone
+from models.bundle import Bundle, save_bundle
+from models.weights_registry import weight_spec
+from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
+from trainer.assembly import RunSpec, load_utterances
+from trainer.attribute_norms import SOURCE as NORMS_SOURCE
+from trainer.model_card import model_card
+from trainer.stages import TrainedEnsemble
+
+_RATED = "ratings of these recordings"
+
+
+def export_bundle(
+    trained: TrainedEnsemble, spec: RunSpec, folder: Path, *, name: str, licence: str, metrics: Mapping[str, Any]
+) -> Bundle:
+    """Writes a bundle.
+
+    Args:
+        trained: what the four stages gave.
+        spec: the run it came from.
+        folder: where to.
+        name: of the bundle.
+        licence: of the weights: the strictest of the corpora's.
+        metrics: reports of evaluations by protocol, for manifest and model card.
+
+    Raises:
+        BundleError: the folder cannot be written.
+    """
+    recipe = spec.recipe
+    modalities = []
+    for modality, entry in recipe.modalities.items():
+        described = backbone(entry.backbone)
+        modalities.append(
+            {
+                "name": modality,
+                "kind": described.kind,
+                "backbone": described.name,
+                "dim": described.dim,
+                "stride": entry.stride,
+            }
+        )
+    corpora = [
+        {
+            "name": corpus.name,
+            "licence": corpus.licence,
+            "citation": corpus.citation,
+            "utterances": len(corpus),
+        }
+        for corpus in load_utterances(recipe, spec.corpora)
+    ]
+    manifest = {
+        "name": name,
+        "profile": recipe.profile,
+        "licence": licence,
+        "labels": list(recipe.labels),
+        "attributes_source": NORMS_SOURCE if recipe.attribute_norms else _RATED,
+        "modalities": modalities,
+        "backbones": [_backbone_entry(name) for name in sorted({m.backbone for m in recipe.modalities.values()})],
+        "final_windows": asdict(FINAL_WINDOWS),
+        "interim_windows": asdict(INTERIM_WINDOWS),
+        "calibration": {
+            "temperature": trained.temperature,
+            "abstain_below": trained.abstain_below,
+            "fitted_on": "speakers held out of training, each scored by meta-classifiers not trained on them",
+        },
+        "corpora": corpora,
+        "recipe": recipe.model_dump(mode="json"),
+        "metrics": dict(metrics),
+    }
+    return save_bundle(
+        folder,
+        manifest=manifest,
+        members={
+            member: (model.config.to_dict(), {key: value.numpy() for key, value in model.state_dict().items()})
+            for member, model in trained.members.items()
+        },
+        meta={key: value.numpy() for key, value in trained.meta.state_dict().items()},
+        model_card=model_card(manifest),
+        speaker=trained.standardisation,
+    )
+
+
+def _backbone_entry(name: str) -> dict[str, Any]:
+    described = backbone(name)
+    files = {} if described.weights is None else {f.name: f.sha256 for f in weight_spec(described.weights).files}
+    return {"name": name, "version": described.version, "weights": described.weights, "files": files}

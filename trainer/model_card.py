@@ -1,0 +1,101 @@
+"""The model card: what a bundle is, what it was trained on, how good it is, and what it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_LIMITS: Final = (
+    "It was trained on acted speech and on written comments. Acted emotion is stronger and clearer than what people "
+    "show in real calls; on spontaneous speech expect figures well below those of the acted corpora.",
+    "The text modality knows English. In other languages it is left out, and the voice alone decides.",
+    "It tells apart the classes it has. A voice that expresses something else still gets a label, unless the ensemble "
+    "abstains.",
+    "The first segment of a speaker is scored against the training speakers; later ones against the speaker's own "
+    "running mean, and are more reliable.",
+    "Segments under a second hold too little to judge by.",
+    "Children, whispering, singing, strong background voices and heavily compressed lines were not evaluated.",
+    "It does not measure what anybody feels: it measures how a voice and words would be labelled by raters.",
+)
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Markdown from a manifest's fields; every figure comes from its metrics.
+
+    Args:
+        manifest: as for `models.bundle.save_bundle`.
+    """
+    lines = [
+        f"# MEDUSA live, bundle `{manifest['name']}`",
+        "",
+        f"Weights: {manifest['licence']}. Code: Apache-2.0. Profile `{manifest['profile']}`.",
+        "",
+        f"Classes: {', '.join(manifest['labels'])}. Attributes: arousal, valence, dominance, 1 to 7, trained on "
+        f"{manifest['attributes_source']}.",
+        "",
+        "## How it is built",
+        "",
+        "An ensemble of DeepSER members (arXiv 2506.09556) over frozen backbones, trained in four stages: soft "
+        "targets on all data, balanced subsets with ambiguous examples, a linear meta-classifier, a soup of its runs. "
+        "Acoustic features are brought relative to the speaker's running mean and deviation. A temperature makes its "
+        "confidence mean what it says.",
+        "",
+        "| modality | backbone | features | frames averaged |",
+        "| :-- | :-- | --: | --: |",
+        *(f"| {m['name']} | {m['backbone']} | {m['dim']} | {m['stride']} |" for m in manifest["modalities"]),
+        "",
+        "| member | modalities | width |",
+        "| :-- | :-- | --: |",
+        *(
+            f"| {m['name']} | {', '.join(m['modalities'])} | {m['width']} |"
+            for m in manifest.get("recipe", {}).get("members", ())
+        ),
+        "",
+        "## Trained on",
+        "",
+        "| corpus | utterances used | licence |",
+        "| :-- | --: | :-- |",
+        *(f"| {c['name']} | {c['utterances']} | {c['licence']} |" for c in manifest["corpora"]),
+        "",
+        *(f"- {c['name']}: {c['citation']}" for c in manifest["corpora"]),
+        "",
+        "## Figures",
+        "",
+        "Each is measured on speakers that the ensemble measured there was not trained on: for these figures the "
+        "trainer trained further ensembles with the same recipe. Clips of a speaker are heard one after another in "
+        "random order, as a call would bring them; only what came before counts.",
+        "",
+        *_figures(manifest.get("metrics", {})),
+        "",
+        "## What it cannot do",
+        "",
+        *(f"- {limit}" for limit in _LIMITS),
+        "",
+        "## Use it responsibly",
+        "",
+        "In the EU, inferring the emotions of people at work is prohibited (AI Act, Article 5(1)(f)); the runtime does "
+        "not score agents' channels unless its operator turns that on. Tell people that their voice is analysed, do "
+        "not decide about anybody on these scores alone, and keep a way to object.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[str]:
+    if not metrics:
+        return ["Not measured."]
+    rows = [
+        "| protocol | clips | macro-F1 (95 % interval) | UAR | ECE | best member | soft voting |",
+        "| :-- | --: | --: | --: | --: | --: | --: |",
+    ]
+    for protocol, report in metrics.items():
+        ensemble = report["models"]["ensemble"]
+        low, high = ensemble.get("macro_f1_low"), ensemble.get("macro_f1_high")
+        interval = "" if low is None else f" ({low:.3f} to {high:.3f})"
+        others = {n: m["macro_f1"] for n, m in report["models"].items() if n not in {"ensemble", "soft voting"}}
+        best = max(others.values()) if others else float("nan")
+        rows.append(
+            f"| {protocol} | {ensemble['examples']} | {ensemble['macro_f1']:.3f}{interval} | {ensemble['uar']:.3f} "
+            f"| {ensemble['ece']:.3f} | {best:.3f} | {report['models']['soft voting']['macro_f1']:.3f} |"
+        )
+    return rows
