@@ -28,7 +28,7 @@ class ServerSettings(SettingsSection):
     port: Port = 8765
     """TCP port; 0 for a free one."""
     tokens_file: PathText = ""
-    """File with one accepted token a line; empty for no authentication."""
+    """File of accepted tokens, see `streaming.auth`; empty for no authentication."""
     tls_cert: PathText = ""
     """PEM certificate chain; empty for no TLS."""
     tls_key: PathText = ""
