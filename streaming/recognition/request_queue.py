@@ -1,0 +1,125 @@
+"""Which request is computed next, with which company, and which is not computed at all."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final, Literal
+
+from streaming.errors import RecognitionError
+from streaming.recognition.fairness import FairLane, Waiting
+from streaming.recognition.request import RecognitionRequest, RecognitionShed, RequestKind
+
+_SHEDDABLE: Final = (RequestKind.INTERIM, RequestKind.SPECULATIVE)
+"""What goes under load, in this order: a speculative final that is shed is asked for again when speech has ended."""
+
+
+class RequestQueue:
+    """The waiting requests of all sessions; pure.
+
+    - Finals go before speculative finals before interims; a batch holds requests of one urgency and one length bucket.
+    - Within an urgency sessions take fair turns, see `streaming.recognition.fairness`.
+    - A newer interim of a segment takes the place of an older one; a final or speculative final sheds it.
+    - Interims and speculative finals together are at most `max_queue`. Finals are never shed.
+    - What is put in comes out exactly once: from `take`, `discard`, `shed_unwanted`, or as shed by `add`.
+    """
+
+    def __init__(self, max_queue: int) -> None:
+        """An empty queue.
+
+        Args:
+            max_queue: interims and speculative finals that may wait, all sessions together.
+        """
+        self._max_queue = max_queue
+        self._lanes: dict[RequestKind, FairLane] = {kind: FairLane() for kind in RequestKind}
+        self._waiting: dict[tuple[str, int], tuple[RequestKind, Waiting]] = {}
+        self._arrived = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, request: RecognitionRequest, window_s: float) -> list[RecognitionShed]:
+        """Puts a request in.
+
+        Args:
+            request: not in the queue yet.
+            window_s: its length bucket.
+
+        Returns:
+            What is not computed because of it, maybe the request itself.
+
+        Raises:
+            RecognitionError: the session has a request of this number waiting.
+        """
+        if (request.session, request.request_id) in self._waiting:
+            raise RecognitionError(f"request {request.request_id} of session {request.session} waits already")
+        replaced = self._lanes[RequestKind.INTERIM].get(request.session, _segment_slot(request))
+        shed = []
+        if replaced is not None:
+            del self._waiting[replaced.request.session, replaced.request.request_id]
+            shed.append(RecognitionShed(replaced.request, "replaced"))
+            if request.kind is not RequestKind.INTERIM:
+                self._lanes[RequestKind.INTERIM].remove(request.session, _segment_slot(request))
+        place = self._arrived
+        if replaced is not None and request.kind is RequestKind.INTERIM:
+            place = replaced.place
+        self._arrived += 1
+        self._put(request.kind, Waiting(request, window_s, place))
+        return shed + self._relieve()
+
+    def promote(self, session: str, request_id: int) -> None:
+        """Makes a waiting request as urgent as a final; one that does not wait any more is left alone."""
+        waiting = self._remove(session, request_id)
+        if waiting is not None:
+            self._put(RequestKind.FINAL, waiting)
+
+    def discard(self, session: str, request_id: int) -> RecognitionRequest | None:
+        """Takes out a request that nobody wants any more, if it still waits."""
+        waiting = self._remove(session, request_id)
+        return waiting.request if waiting is not None else None
+
+    def shed_unwanted(self, reason: Literal["discarded", "overload"]) -> list[RecognitionShed]:
+        """Takes out everything but finals."""
+        shed = [RecognitionShed(one.request, reason) for kind in _SHEDDABLE for one in self._lanes[kind]]
+        for one in shed:
+            self._remove(one.request.session, one.request.request_id)
+        return shed
+
+    def take(self, max_batch: int, max_padded_s: float) -> list[RecognitionRequest]:
+        """Takes the next batch out; empty when nothing waits.
+
+        Args:
+            max_batch: requests at most.
+            max_padded_s: their windows together at most; a single request may exceed it.
+        """
+        lane = next((lane for lane in self._lanes.values() if lane), None)
+        batch = [waiting.request for waiting in lane.take(max_batch, max_padded_s)] if lane is not None else []
+        for request in batch:
+            del self._waiting[request.session, request.request_id]
+        return batch
+
+    def _relieve(self) -> list[RecognitionShed]:
+        shed: list[RecognitionShed] = []
+        while sum(len(self._lanes[kind]) for kind in _SHEDDABLE) > self._max_queue:
+            oldest = next(filter(None, (self._lanes[kind].oldest() for kind in _SHEDDABLE)))
+            self._remove(oldest.request.session, oldest.request.request_id)
+            shed.append(RecognitionShed(oldest.request, "overload"))
+        return shed
+
+    def _put(self, urgency: RequestKind, waiting: Waiting) -> None:
+        request = waiting.request
+        self._waiting[request.session, request.request_id] = urgency, waiting
+        self._lanes[urgency].put(_slot(request, urgency), waiting)
+
+    def _remove(self, session: str, request_id: int) -> Waiting | None:
+        urgency, waiting = self._waiting.pop((session, request_id), (None, None))
+        if urgency is None or waiting is None:
+            return None
+        return self._lanes[urgency].remove(session, _slot(waiting.request, urgency))
+
+
+def _slot(request: RecognitionRequest, urgency: RequestKind) -> Hashable:
+    return _segment_slot(request) if urgency is RequestKind.INTERIM else request.request_id
+
+
+def _segment_slot(request: RecognitionRequest) -> Hashable:
+    return request.channel, request.segment
