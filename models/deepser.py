@@ -6,6 +6,7 @@ A modality that is missing gives no frames to fusion and a zero vector to the la
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
@@ -44,12 +45,15 @@ class DeepSERConfig:
             raise FeatureError(f"{len(self.modalities)} modalities and {len(self.dims)} dims do not pair up")
         if len(set(self.modalities)) != len(self.modalities):
             raise FeatureError(f"modalities repeat in {self.modalities}")
-        sizes = {"labels": self.labels, "width": self.width, "heads": self.heads, "depth": self.depth}
-        wrong = [
-            f"{name}={value}" for name, value in (sizes | {"feed_forward": self.feed_forward}).items() if value < 1
-        ]
-        if wrong or min(self.dims) < 1:
-            raise FeatureError(f"every size must be at least 1, got {', '.join(wrong) or self.dims}")
+        for name in self.modalities:
+            # What PyTorch can take as the name of a part.
+            if not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", name) or hasattr(nn.ModuleDict(), name):
+                raise FeatureError(f"{name!r} cannot name a modality: use letters, digits, - and _, no word of PyTorch")
+        sizes = {name: getattr(self, name) for name in ("labels", "width", "heads", "feed_forward", "depth")}
+        sizes |= {f"dim of {name}": dim for name, dim in zip(self.modalities, self.dims, strict=True)}
+        wrong = [f"{name}={value!r}" for name, value in sizes.items() if type(value) is not int or value < 1]
+        if wrong:
+            raise FeatureError(f"every size must be a whole number of at least 1, got {', '.join(wrong)}")
         if self.width % self.heads:
             raise FeatureError(f"width {self.width} cannot be shared by {self.heads} heads: it must be a multiple")
         if not 0 <= self.dropout < 1 or not 0 <= self.input_dropout < 1:
@@ -66,6 +70,8 @@ class DeepSERConfig:
         Raises:
             FeatureError: a key is unknown, missing, or its value out of bounds.
         """
+        if isinstance(values.get("modalities"), str):
+            raise FeatureError(f"not a DeepSER configuration: modalities must be a list, got {values['modalities']!r}")
         try:
             return cls(**{**values, "modalities": tuple(values["modalities"]), "dims": tuple(values["dims"])})
         except (TypeError, KeyError) as error:
@@ -82,7 +88,10 @@ class DeepSEROutput(NamedTuple):
 
 
 class TransformerLayer(nn.Module):
-    """A post-norm transformer layer with ReLU, equal to `nn.TransformerEncoderLayer`, safe for rows without frames."""
+    """A post-norm transformer layer with ReLU, safe for rows without frames.
+
+    It computes what `nn.TransformerEncoderLayer` does, but for dropout inside the attention weights, which it has not.
+    """
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
         """Builds the layer; sizes as in `DeepSERConfig`."""
