@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class Example:
     """Per modality `[frames, dim]`, or None where it is missing."""
     spoken: bool = True
     """False where there is text alone."""
-    moments: SpeakerMoments = UNHEARD
+    moments: SpeakerMoments = field(default_factory=lambda: UNHEARD)
     """Of the modalities that are standardised to the speaker."""
 
 

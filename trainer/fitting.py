@@ -135,7 +135,7 @@ def fit(
     for number in range(1, stage.epochs + 1):
         model.train()
         total, seen = 0.0, 0
-        for chosen in batches(epoch(rng), data.lengths, stage.batch, rng):
+        for chosen in batches(epoch(rng), data.lengths, data.spoken, stage.batch, rng):
             batch = data.collate(chosen, modalities, drop=stage.modality_drop, rng=rng)
             loss = _loss(model, batch, objective, mixup, weights, generator)
             optimiser.zero_grad(set_to_none=True)

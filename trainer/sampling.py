@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from trainer.errors import RecipeError
 
 Indices = NDArray[np.int64]
+
+_POOLED_BATCHES: Final = 16
 
 
 def full_epoch(corpora: Sequence[str], quota: Mapping[str, int], rng: np.random.Generator) -> Indices:
@@ -59,23 +62,27 @@ def balanced_epoch(dominant: Indices, ambiguous: NDArray[np.bool_], rng: np.rand
     return rng.permutation(np.concatenate(chosen))
 
 
-def batches(order: Indices, lengths: NDArray[np.int64], size: int, rng: np.random.Generator) -> Iterator[Indices]:
-    """Cuts an epoch into batches of like length, so that little of what is computed is padding.
+def batches(
+    order: Indices, lengths: NDArray[np.int64], spoken: NDArray[np.bool_], size: int, rng: np.random.Generator
+) -> Iterator[Indices]:
+    """Cuts an epoch into batches of one kind and like length, so that little of what is computed is padding.
 
     Args:
         order: positions in the order of the epoch.
         lengths: `[examples]`, frames of each example's longest modality.
+        spoken: `[examples]`, False where there is text alone.
         size: examples a batch.
         rng: shuffles the batches.
 
     Yields:
         Positions of one batch; every position of `order` exactly once.
     """
-    pool = 16 * size
+    pool = _POOLED_BATCHES * size
     cuts: list[Indices] = []
-    for start in range(0, order.size, pool):
-        chunk = order[start : start + pool]
-        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
-        cuts.extend(chunk[i : i + size] for i in range(0, chunk.size, size))
+    for kind in (order[spoken[order]], order[~spoken[order]]):
+        for start in range(0, kind.size, pool):
+            chunk = kind[start : start + pool]
+            chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+            cuts.extend(chunk[i : i + size] for i in range(0, chunk.size, size))
     for position in rng.permutation(len(cuts)):
         yield cuts[position]
