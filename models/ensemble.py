@@ -43,6 +43,7 @@ class Ensemble(nn.Module):
     """Members over shared modalities, a meta-classifier over them, a temperature over that.
 
     Attributes:
+        member_names: in the order of `member_outputs`.
         labels: what the positions of every score mean.
         modalities: the inputs, in the order in which an exported graph takes them.
     """
@@ -73,12 +74,22 @@ class Ensemble(nn.Module):
             own = dict(zip(member.config.modalities, member.config.dims, strict=True))
             wrong = [m for m, dim in own.items() if known.get(m) != dim]
             if wrong or member.config.labels != len(labels):
-                raise FeatureError(f"member {name} does not fit the ensemble: {wrong or member.config.labels}")
+                raise FeatureError(
+                    f"member {name} reads {own} and tells {member.config.labels} labels apart; "
+                    f"the ensemble has {known} and {len(labels)} labels"
+                )
+        unread = known.keys() - {m for member in members.values() for m in member.config.modalities}
+        if unread:
+            raise FeatureError(f"no member reads {', '.join(sorted(unread))}")
         if meta.members != len(members) or meta.labels != len(labels):
-            raise FeatureError(f"the meta-classifier reads {meta.members} members, there are {len(members)}")
+            raise FeatureError(
+                f"the meta-classifier reads {meta.members} members with {meta.labels} labels, "
+                f"there are {len(members)} with {len(labels)}"
+            )
         if not temperature > 0:
             raise FeatureError(f"the temperature must be positive, got {temperature}")
-        self.members = nn.ModuleDict(members)
+        self.member_names = tuple(members)
+        self.members = nn.ModuleList(members.values())
         self._reads = [member.config.modalities for member in members.values()]
         self.meta = meta
         self.labels = labels
@@ -95,7 +106,7 @@ class Ensemble(nn.Module):
         masks = {name: lengths_to_mask(features, lengths[name]) for name, features in inputs.items()}
         probabilities, attributes = [], []
         middle = (ATTRIBUTE_MAX + ATTRIBUTE_MIN) / 2
-        for member, names in zip(self.members.values(), self._reads, strict=True):
+        for member, names in zip(self.members, self._reads, strict=True):
             output = member(inputs, masks)
             reads = torch.stack([lengths[name] for name in names]).sum(dim=0) > 0
             posterior = torch.softmax(output.logits, dim=-1)

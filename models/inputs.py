@@ -53,7 +53,8 @@ def complete(inputs: Mapping[str, PaddedBatch], modalities: Sequence[Modality]) 
         modalities: what the engine reads.
 
     Raises:
-        FeatureError: an unknown modality, a wrong width, batches of different sizes, or a row with nothing to read.
+        FeatureError: an unknown modality, a wrong width or type, values that are not finite, batches of different
+            sizes, or a row with nothing to read.
     """
     dims = {modality.name: modality.dim for modality in modalities}
     for name, batch in inputs.items():
@@ -63,6 +64,9 @@ def complete(inputs: Mapping[str, PaddedBatch], modalities: Sequence[Modality]) 
             raise FeatureError(f"{name} has {batch.features.shape[2]} features a frame, the engine reads {dims[name]}")
         if batch.features.dtype != np.float32 or batch.lengths.dtype != np.int64:
             raise FeatureError(f"{name} must be float32 with int64 lengths")
+        broken = np.flatnonzero(~np.isfinite(batch.features).all(axis=(1, 2)))
+        if broken.size:
+            raise FeatureError(f"{name} holds values that are not finite in row {broken[0]}")
     sizes = {len(batch) for batch in inputs.values()}
     if len(sizes) != 1:
         raise FeatureError(f"modalities must share one batch size, got {sorted(sizes) or 'no modality at all'}")
