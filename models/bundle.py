@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from models.bundle_manifest import FORMAT_VERSION, MANIFEST_FILE, MODEL_CARD_FILE, FileEntry, Manifest, MemberEntry
+from models.bundle_files import Tensors, file_entry, fill, publish_folder, read_tensors, verify_files, write_tensors
+from models.bundle_manifest import FORMAT_VERSION, MANIFEST_FILE, MODEL_CARD_FILE, Manifest, MemberEntry
 from models.emotions import LabelSet
 from models.errors import BundleError, FeatureError
 from models.modalities import Modality
@@ -28,8 +25,7 @@ from models.windows import WindowPolicy
 if TYPE_CHECKING:
     from models.ensemble import Ensemble
 
-Tensors = Mapping[str, NDArray[np.floating]]
-
+_META_FILE: Final = "meta.safetensors"
 _SPEAKER_FILE: Final = "speaker.safetensors"
 _PRETRAINED: Final = Path(__file__).parent / "pretrained"
 
@@ -72,7 +68,7 @@ class Bundle:
         if self.manifest.speaker_file is None:
             return SpeakerStandardisation({})
         path = self.folder / self.manifest.speaker_file
-        tensors = _read_tensors(path)
+        tensors = read_tensors(path)
         dims = {modality.name: modality.dim for modality in self.modalities}
         priors: dict[str, SpeakerPrior] = {}
         for name, entry in self.manifest.speaker_standardisation.items():
@@ -107,10 +103,10 @@ class Bundle:
                 member = DeepSER(DeepSERConfig.from_dict(entry.config))
             except FeatureError as error:
                 raise BundleError(f"{self.folder / MANIFEST_FILE}: member {entry.name}: {error}") from error
-            _fill(member, _read_tensors(self.folder / entry.file), self.folder / entry.file)
+            fill(member, self.folder / entry.file)
             members[entry.name] = member
         meta = MetaClassifier(len(members), len(self.labels))
-        _fill(meta, _read_tensors(self.folder / self.manifest.meta_file), self.folder / self.manifest.meta_file)
+        fill(meta, self.folder / self.manifest.meta_file)
         temperature = self.manifest.calibration.temperature
         try:
             return Ensemble(members, meta, self.labels, self.modalities, temperature).eval()
@@ -174,12 +170,9 @@ def load_bundle(folder: Path) -> Bundle:
         manifest = Manifest.model_validate_json(content)
     except (ValidationError, FeatureError) as error:
         raise BundleError(f"{path}: {_first_fault(error)}") from error
-    for name, entry in manifest.files.items():
-        _verify(folder / name, entry)
-    for name in (*(member.file for member in manifest.members), manifest.meta_file):
-        for tensor, array in _read_tensors(folder / name).items():
-            if not np.isfinite(array).all():
-                raise BundleError(f"{folder / name}: tensor {tensor} holds values that are not finite")
+    verify_files(folder, manifest.files)
+    for name in manifest.tensor_files:
+        read_tensors(folder / name)
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
@@ -192,9 +185,9 @@ def save_bundle(
     model_card: str,
     speaker: SpeakerStandardisation | None = None,
 ) -> Bundle:
-    """Writes a bundle in one step: the folder appears whole, or not at all.
+    """Writes a bundle in one step: the folder appears whole and valid, or not at all.
 
-    Members are stored in half precision and computed in single.
+    Members' matrices are stored in half precision and computed in single.
 
     Args:
         folder: where; replaced if it is there.
@@ -205,7 +198,7 @@ def save_bundle(
         speaker: the priors members were trained under.
 
     Raises:
-        BundleError: what was written is no valid bundle.
+        BundleError: what was written is no valid bundle, or it cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -213,24 +206,22 @@ def save_bundle(
         entries: list[MemberEntry] = []
         for name, (config, weights) in members.items():
             file = f"member-{name}.safetensors"
-            half = {key: np.ascontiguousarray(value, dtype=np.float16) for key, value in weights.items()}
-            (scratch / file).write_bytes(save_tensors(half))
+            write_tensors(scratch / file, weights, half_matrices=True)
             entries.append(MemberEntry(name=name, file=file, config=dict(config)))
-        single = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in meta.items()}
-        (scratch / "meta.safetensors").write_bytes(save_tensors(single))
+        write_tensors(scratch / _META_FILE, meta)
         (scratch / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
         priors = {} if speaker is None else speaker.priors
         if priors:
-            tensors = {f"{name}_mean": prior.mean.astype(np.float32) for name, prior in priors.items()}
-            tensors |= {f"{name}_deviation": prior.deviation.astype(np.float32) for name, prior in priors.items()}
-            (scratch / _SPEAKER_FILE).write_bytes(save_tensors(tensors))
-        files = {path.name: _entry(path) for path in sorted(scratch.iterdir())}
+            tensors = {f"{name}_mean": prior.mean for name, prior in priors.items()}
+            tensors |= {f"{name}_deviation": prior.deviation for name, prior in priors.items()}
+            write_tensors(scratch / _SPEAKER_FILE, tensors)
+        files = {path.name: file_entry(path) for path in sorted(scratch.iterdir())}
         checked = Manifest.model_validate(
             {
                 **manifest,
                 "format_version": FORMAT_VERSION,
                 "members": entries,
-                "meta_file": "meta.safetensors",
+                "meta_file": _META_FILE,
                 "speaker_standardisation": {
                     name: {"weight_frames": prior.weight_frames, "memory_frames": prior.memory_frames}
                     for name, prior in priors.items()
@@ -240,13 +231,17 @@ def save_bundle(
             }
         )
         (scratch / MANIFEST_FILE).write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        load_bundle(scratch)
-        if folder.exists():
-            shutil.rmtree(folder)
+        written = load_bundle(scratch)
+        written.ensemble()
+        written.speaker_standardisation()
         scratch.chmod(0o755)
-        scratch.rename(folder)
+        publish_folder(scratch, folder)
     except (ValidationError, FeatureError) as error:
         raise BundleError(f"{folder}: {_first_fault(error)}") from error
+    except BundleError as error:
+        raise BundleError(str(error).replace(str(scratch), str(folder))) from error
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return load_bundle(folder)
@@ -258,40 +253,3 @@ def _first_fault(error: ValidationError | FeatureError) -> str:
     fault = error.errors()[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}{more}"
-
-
-def _entry(path: Path) -> FileEntry:
-    content = path.read_bytes()
-    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-
-
-def _verify(path: Path, expected: FileEntry) -> None:
-    try:
-        found = _entry(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if found.bytes != expected.bytes:
-        raise BundleError(f"{path}: holds {found.bytes} bytes, the manifest says {expected.bytes}; fetch it again")
-    if found.sha256 != expected.sha256:
-        raise BundleError(f"{path}: SHA-256 {found.sha256}, the manifest says {expected.sha256}; fetch it again")
-
-
-def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        tensors: dict[str, NDArray[Any]] = load_tensors(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as error:
-        raise BundleError(f"{path}: not a safetensors file ({error})") from error
-    return tensors
-
-
-def _fill(module: Any, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    import torch
-
-    wanted = module.state_dict()
-    if wanted.keys() != tensors.keys():
-        odd = sorted(wanted.keys() ^ tensors.keys())
-        raise BundleError(f"{path}: {len(odd)} tensors are missing or too many, first: {odd[0]}")
-    for name, own in wanted.items():
-        if tuple(own.shape) != tensors[name].shape:
-            raise BundleError(f"{path}: tensor {name} has shape {tensors[name].shape}, expected {tuple(own.shape)}")
-    module.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in tensors.items()})

@@ -19,7 +19,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileEntry(_Entry):
@@ -63,6 +63,11 @@ class WindowsEntry(_Entry):
     def policy(self) -> WindowPolicy:
         """The same as a `WindowPolicy`."""
         return WindowPolicy(self.buckets_s, self.tail_s)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.policy()
+        return self
 
 
 class MemberEntry(_Entry):
@@ -129,12 +134,23 @@ class Manifest(_Entry):
     files: dict[str, FileEntry] = Field(min_length=1)
     """Every file but the manifest itself."""
 
+    @property
+    def tensor_files(self) -> tuple[str, ...]:
+        """Everything that holds weights."""
+        speaker = () if self.speaker_file is None else (self.speaker_file,)
+        return (*(member.file for member in self.members), self.meta_file, *speaker)
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         LabelSet(self.labels)
+        if self.attributes != ATTRIBUTE_NAMES:
+            raise ValueError(f"attributes: this release reads {', '.join(ATTRIBUTE_NAMES)} in this order")
         names = [modality.name for modality in self.modalities]
         if len(set(names)) != len(names):
             raise ValueError("modalities: a name stands twice")
+        members = [member.name for member in self.members]
+        if len(set(members)) != len(members):
+            raise ValueError("members: a name stands twice")
         backbones = {entry.name for entry in self.backbones}
         for modality in self.modalities:
             if modality.backbone not in backbones:
@@ -143,8 +159,7 @@ class Manifest(_Entry):
             raise ValueError("speaker_standardisation: names a modality that is not listed")
         if bool(self.speaker_standardisation) != (self.speaker_file is not None):
             raise ValueError("speaker_file: must be given just where speaker_standardisation is")
-        speaker_files = () if self.speaker_file is None else (self.speaker_file,)
-        for file in (*(member.file for member in self.members), self.meta_file, *speaker_files, MODEL_CARD_FILE):
+        for file in (*self.tensor_files, MODEL_CARD_FILE):
             if file not in self.files:
                 raise ValueError(f"files: {file} is not listed")
         for file in self.files:
