@@ -17,6 +17,7 @@ import numpy as np
 from platformdirs import user_cache_dir
 
 from models.bundle import Bundle
+from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
 from models.engines.base import Engine
 from models.engines.onnx import OUTPUTS, OnnxEngine, feature_input, length_input
 from models.errors import EngineError
@@ -30,7 +31,7 @@ TOLERANCE: Final = 1e-4
 GRAPH_VERSION: Final = 1
 """Raised when the same bundle would be exported otherwise."""
 
-_CHECK_ROWS: Final = 12
+_LEAST_CHECK_ROWS: Final = 12
 _CHECK_FRAMES: Final = (1, 60)
 
 
@@ -64,7 +65,7 @@ def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, 
         bundle: what to run.
         kind: `onnx`, `torch`, or `auto`: ONNX where it can be built and agrees with PyTorch, else PyTorch.
         precision: `fp32`.
-        threads: CPU threads a call may use; 0 lets the library choose.
+        threads: CPU threads a call of ONNX Runtime may use; 0 lets it choose. PyTorch has one setting for the process.
 
     Raises:
         EngineError: it cannot be built, or does not agree with PyTorch.
@@ -77,7 +78,7 @@ def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, 
         try:
             report = compile_bundle(bundle)
             engine = OnnxEngine(Path(report.path), bundle.modalities, threads=threads)
-        except (EngineError, OSError) as error:
+        except EngineError as error:
             if kind == "onnx":
                 raise
             log.warning("engine auto: ONNX Runtime is not used (%s); PyTorch is", error)
@@ -101,7 +102,8 @@ def compile_bundle(
         force: compile even where the cache has it.
 
     Raises:
-        EngineError: an unknown target or precision, or the graph does not agree with PyTorch to `TOLERANCE`.
+        EngineError: an unknown target or precision, the graph does not agree with PyTorch to `TOLERANCE`, or the cache
+            cannot be written.
     """
     if target != "onnx" or precision != "fp32":
         raise EngineError(f"cannot compile to {target} in {precision}: this release compiles to onnx in fp32")
@@ -110,10 +112,10 @@ def compile_bundle(
         return cached
     started = time.perf_counter()
     graph = export_onnx(bundle)
-    difference, agreement = check(OnnxEngine(graph, bundle.modalities), bundle)
-    if difference > TOLERANCE:
+    difference, agreement, rows = check(OnnxEngine(graph, bundle.modalities), bundle)
+    # Not `>`: a difference that is not a number must not pass.
+    if not difference <= TOLERANCE:
         raise EngineError(f"the exported graph differs from PyTorch by {difference:.1e}, more than {TOLERANCE:.0e}")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "ensemble.onnx"
     report = EngineReport(
         engine=target,
@@ -121,13 +123,20 @@ def compile_bundle(
         path=str(path),
         largest_difference=difference,
         label_agreement=agreement,
-        rows=_CHECK_ROWS,
+        rows=rows,
         seconds=time.perf_counter() - started,
         cached=False,
     )
-    _publish(path, graph)
     stamp = {**asdict(report), "sha256": hashlib.sha256(graph).hexdigest(), "bundle": bundle.sha256}
-    _publish(folder / "engine.json", (json.dumps(stamp, indent=2) + "\n").encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _publish(path, graph)
+        _publish(folder / "engine.json", (json.dumps(stamp, indent=2) + "\n").encode())
+    except OSError as error:
+        raise EngineError(
+            f"the engine cannot be kept in {folder} ({error.strerror}): point MEDUSA_CACHE to "
+            "a folder that can be written"
+        ) from error
     return report
 
 
@@ -179,36 +188,37 @@ def export_onnx(bundle: Bundle) -> bytes:
     return graph
 
 
-def check(engine: Engine, bundle: Bundle) -> tuple[float, float]:
-    """Compares an engine with PyTorch on random features of many lengths, modalities missing in turn.
+def check(engine: Engine, bundle: Bundle) -> tuple[float, float, int]:
+    """Compares an engine with PyTorch on random features of many lengths, modalities missing in every combination.
 
     Args:
         engine: to be checked.
         bundle: what it runs.
 
     Returns:
-        The largest difference of any score, and the share of rows whose label agrees.
+        The largest difference of any score, the share of rows whose label agrees, and how many rows there were.
     """
     from models.engines.torch import TorchEngine
 
     inputs = check_inputs(bundle.modalities)
     reference, found = TorchEngine(bundle).run(inputs), engine.run(inputs)
     scores = np.abs(reference.probabilities - found.probabilities).max()
-    attributes = np.abs(reference.attributes - found.attributes).max() / 6.0
-    agreement = np.mean(reference.probabilities.argmax(axis=1) == found.probabilities.argmax(axis=1))
-    return float(max(scores, attributes)), float(agreement)
+    attributes = np.abs(reference.attributes - found.attributes).max() / (ATTRIBUTE_MAX - ATTRIBUTE_MIN)
+    agreed = reference.probabilities.argmax(axis=1) == found.probabilities.argmax(axis=1)
+    return float(np.maximum(scores, attributes)), float(agreed.mean()), len(agreed)
 
 
-def check_inputs(modalities: tuple[Modality, ...], rows: int = _CHECK_ROWS) -> dict[str, PaddedBatch]:
-    """Random features, the same every time: each row of other lengths, with each modality missing in some rows."""
+def check_inputs(modalities: tuple[Modality, ...]) -> dict[str, PaddedBatch]:
+    """Random features, the same every time: other lengths in each row, and every combination of modalities there is."""
     rng = np.random.default_rng(0)
+    combinations = 2 ** len(modalities) - 1
     inputs: dict[str, PaddedBatch] = {}
     for position, modality in enumerate(modalities):
         sequences = [
-            None
-            if len(modalities) > 1 and row % (len(modalities) + 1) == position
-            else rng.standard_normal((int(rng.integers(*_CHECK_FRAMES)), modality.dim)).astype(np.float32)
-            for row in range(rows)
+            rng.standard_normal((int(rng.integers(*_CHECK_FRAMES)), modality.dim)).astype(np.float32)
+            if (row % combinations + 1) >> position & 1
+            else None
+            for row in range(max(_LEAST_CHECK_ROWS, combinations))
         ]
         inputs[modality.name] = pad(sequences, modality.dim)
     return inputs

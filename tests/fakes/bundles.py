@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from models.backbones.registry import BACKBONES
 from models.bundle import Bundle, save_bundle
+from models.compile import EngineReport
 from models.deepser import DeepSER, DeepSERConfig
 from models.emotions import MSP8
 from models.meta import MetaClassifier
@@ -21,6 +23,15 @@ MEMBERS = {
     "prosody-text": ("prosody", "text"),
 }
 BACKBONE_OF = {"acoustic": "whisper-base", "prosody": "prosody", "text": "minilm-l6"}
+
+
+@dataclass(frozen=True)
+class CompiledBundle:
+    """A bundle, the cache its engine lies in, and what the check of that engine found."""
+
+    bundle: Bundle
+    cache: Path
+    report: EngineReport
 
 
 def tiny_bundle(

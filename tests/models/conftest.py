@@ -1,0 +1,18 @@
+"""A tiny bundle, and the one export of it that the tests of engines share."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.compile import compile_bundle
+from tests.fakes.bundles import CompiledBundle, tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledBundle:
+    """Exported once: it takes seconds."""
+    folder = tmp_path_factory.mktemp("compiled")
+    bundle = tiny_bundle(folder / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDUSA_CACHE", str(folder / "cache"))
+        return CompiledBundle(bundle, folder / "cache", compile_bundle(bundle))
