@@ -1,0 +1,264 @@
+"""From speech decisions to segments: onset, pause, resumption, end, and the cut of speech that goes on too long.
+
+Pure: time is counted in samples at 16 kHz, and the same frames give the same events however they were chunked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.windows import SAMPLE_RATE_HZ
+from streaming.audio.history import AudioHistory
+from streaming.config import VadSettings
+
+FRAME_SAMPLES: Final = 320
+"""20 ms at 16 kHz."""
+
+_CUT_FROM: Final = 2 / 3
+"""Over-long speech is cut in what lies behind this share of it."""
+_CUT_SMOOTHING_FRAMES: Final = 5
+"""A single quiet frame is the closure of a plosive; a gap between words lasts longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """A segment has begun."""
+
+    segment: int
+    """Counts from 1."""
+    start_sample: int
+    """With the pre-roll."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """Silence has lasted for `pause_ms`; if it goes on, the segment ends just here."""
+
+    segment: int
+    start_sample: int
+    end_sample: int
+    """With the post-roll."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """The pause was not the end."""
+
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """A segment is over."""
+
+    segment: int
+    start_sample: int
+    end_sample: int
+    reason: Literal["silence", "max_length", "stream_end"]
+
+
+SegmentEvent = SpeechStarted | SpeechPaused | SpeechResumed | SpeechEnded
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSegment:
+    """The segment that is going on."""
+
+    segment: int
+    start_sample: int
+    end_sample: int
+    """As far as it was heard."""
+    is_paused: bool
+
+
+class _State(Enum):
+    SILENT = auto()
+    CANDIDATE = auto()
+    """Speech, but not yet enough of it to be a segment."""
+    SPEAKING = auto()
+    PAUSED = auto()
+
+
+class Segmenter:
+    """One channel's segments.
+
+    A segment opens after `start_ms` of speech without a gap and `min_segment_ms` of it in all. It pauses after
+    `pause_ms` of silence, resumes after `start_ms` of speech, and ends after `endpoint_ms` of silence. What lies
+    between two segments is heard once: a pre-roll never reaches into the segment before.
+    """
+
+    def __init__(self, settings: VadSettings) -> None:
+        """Starts in silence.
+
+        Args:
+            settings: durations and the threshold of speech.
+        """
+        self._threshold = settings.threshold
+        self._start_frames = _frames(settings.start_ms)
+        self._least_frames = max(self._start_frames, _frames(settings.min_segment_ms))
+        self._pause = _samples(settings.pause_ms)
+        self._endpoint = _samples(settings.endpoint_ms)
+        self._pre_roll = _samples(settings.pre_roll_ms)
+        self._post_roll = min(_samples(settings.post_roll_ms), self._pause)
+        self._longest = round(settings.max_segment_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES * FRAME_SAMPLES
+        self._history = AudioHistory()
+        self._state = _State.SILENT
+        self._segment = 0
+        self._position = 0
+        self._start = 0
+        self._run_frames = 0
+        self._speech_frames = 0
+        self._speech_end = 0
+        self._free_from = 0
+        """Where the segment before ended."""
+
+    @property
+    def open_segment(self) -> OpenSegment | None:
+        """The segment that is going on; None in silence."""
+        if self._state not in {_State.SPEAKING, _State.PAUSED}:
+            return None
+        return OpenSegment(self._segment, self._start, self._position, self._state is _State.PAUSED)
+
+    def audio(self, start_sample: int, end_sample: int) -> NDArray[np.float32]:
+        """Audio of the segment that is open or has just ended, until the next `push`.
+
+        Raises:
+            StreamingError: some of it is not held any more.
+        """
+        return self._history.between(start_sample, end_sample)
+
+    def push(self, frames: NDArray[np.float32], speech: NDArray[np.float32]) -> list[SegmentEvent]:
+        """Takes the next frames.
+
+        Args:
+            frames: `[frames, FRAME_SAMPLES]`.
+            speech: `[frames]`, how likely each is speech.
+
+        Returns:
+            What happened, in order.
+        """
+        self._forget()
+        self._history.append(frames.reshape(-1))
+        events: list[SegmentEvent] = []
+        for is_speech in speech >= self._threshold:
+            self._position += FRAME_SAMPLES
+            self._step(bool(is_speech), events)
+        return events
+
+    def flush(self) -> list[SegmentEvent]:
+        """Ends an open segment where it is; what was too short to be one is dropped."""
+        events: list[SegmentEvent] = []
+        if self._state is _State.PAUSED:
+            self._end(self._pause_end(), "stream_end", events)
+        elif self._state is _State.SPEAKING:
+            self._end(self._position, "stream_end", events)
+        self._silence()
+        self._run_frames = 0
+        return events
+
+    def _step(self, is_speech: bool, events: list[SegmentEvent]) -> None:
+        self._run_frames = self._run_frames + 1 if is_speech else 0
+        spoken = self._run_frames >= self._start_frames
+        match self._state:
+            case _State.SILENT if spoken:
+                self._state = _State.CANDIDATE
+                onset = self._position - self._run_frames * FRAME_SAMPLES
+                self._start = max(self._free_from, self._history.start, onset - self._pre_roll)
+                self._speech_frames = self._run_frames
+                self._speech_end = self._position
+                self._open_if_enough(events)
+            case _State.CANDIDATE:
+                self._count(is_speech)
+                if not is_speech and self._position - self._speech_end >= self._pause:
+                    self._silence()
+                else:
+                    self._open_if_enough(events)
+            case _State.SPEAKING:
+                self._count(is_speech)
+                if not is_speech and self._position - self._speech_end >= self._pause:
+                    self._state = _State.PAUSED
+                    events.append(SpeechPaused(self._segment, self._start, self._pause_end()))
+                self._cut_if_long(events)
+            case _State.PAUSED:
+                if spoken:
+                    self._state = _State.SPEAKING
+                    self._speech_end = self._position
+                    events.append(SpeechResumed(self._segment))
+                elif not is_speech and self._position - self._speech_end >= self._endpoint:
+                    self._end(self._pause_end(), "silence", events)
+                    return
+                self._cut_if_long(events)
+            case _:
+                pass
+
+    def _count(self, is_speech: bool) -> None:
+        if is_speech:
+            self._speech_frames += 1
+            self._speech_end = self._position
+
+    def _open_if_enough(self, events: list[SegmentEvent]) -> None:
+        if self._speech_frames >= self._least_frames:
+            self._state = _State.SPEAKING
+            self._segment += 1
+            events.append(SpeechStarted(self._segment, self._start))
+
+    def _pause_end(self) -> int:
+        return min(self._speech_end + self._post_roll, self._position)
+
+    def _cut_if_long(self, events: list[SegmentEvent]) -> None:
+        if self._position - self._start < self._longest:
+            return
+        if self._state is _State.PAUSED:
+            self._end(self._pause_end(), "max_length", events)
+            return
+        cut = self._quietest()
+        speech_end = self._speech_end
+        self._end(cut, "max_length", events)
+        if speech_end > cut:
+            self._state = _State.SPEAKING
+            self._start = cut
+            self._speech_end = speech_end
+            self._segment += 1
+            events.append(SpeechStarted(self._segment, cut))
+
+    def _quietest(self) -> int:
+        """The middle of the quietest stretch in the last part of the segment, on a frame's edge."""
+        first = self._start + int(self._longest * _CUT_FROM) // FRAME_SAMPLES * FRAME_SAMPLES
+        audio = self._history.between(first, self._position)
+        power = np.square(audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)).mean(axis=1)
+        width = min(_CUT_SMOOTHING_FRAMES, power.size)
+        smooth = np.convolve(power, np.full(width, 1 / width), mode="valid")
+        frame = int(np.argmin(smooth)) + (width + 1) // 2
+        return int(first + frame * FRAME_SAMPLES)
+
+    def _end(
+        self, end: int, reason: Literal["silence", "max_length", "stream_end"], events: list[SegmentEvent]
+    ) -> None:
+        events.append(SpeechEnded(self._segment, self._start, end, reason))
+        self._free_from = end
+        self._silence()
+
+    def _silence(self) -> None:
+        self._state = _State.SILENT
+        self._speech_frames = 0
+
+    def _forget(self) -> None:
+        """Drops audio that no segment can reach any more."""
+        if self._state is _State.SILENT:
+            reach = self._pre_roll + max(self._start_frames, self._run_frames) * FRAME_SAMPLES
+            self._history.drop_before(max(self._history.start, self._position - reach))
+        else:
+            self._history.drop_before(self._start)
+
+
+def _samples(milliseconds: int) -> int:
+    return milliseconds * SAMPLE_RATE_HZ // 1000
+
+
+def _frames(milliseconds: int) -> int:
+    return -(-_samples(milliseconds) // FRAME_SAMPLES)
