@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from streaming.events import EmotionEvent, ErrorEvent, Event, SessionEnded, SessionStarted, SpeechEnded, TranscriptEvent
+from streaming.events import (
+    EmotionEvent,
+    ErrorEvent,
+    Event,
+    ModelInfo,
+    SessionEnded,
+    SessionStarted,
+    SpeechEnded,
+    TranscriptEvent,
+)
+from streaming.recognition.request import RecognitionRequest, RecognitionResult
 from streaming.subscription import is_interim
+
+if TYPE_CHECKING:
+    from streaming.recognition.recognizer import Recognizer
 
 _LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -88,3 +101,29 @@ class Metrics:
     def exposition(self) -> bytes:
         """All instruments in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class MeasuredRecognizer:
+    """A recogniser whose batches are counted on their way in."""
+
+    def __init__(self, recognizer: Recognizer, metrics: Metrics) -> None:
+        self._recognizer = recognizer
+        self._metrics = metrics
+
+    @property
+    def model(self) -> ModelInfo:
+        """As the recogniser says."""
+        return self._recognizer.model
+
+    def window_s(self, request: RecognitionRequest) -> float:
+        """As the recogniser says."""
+        return self._recognizer.window_s(request)
+
+    def recognize(self, batch: Sequence[RecognitionRequest]) -> list[RecognitionResult]:
+        """As the recogniser does; errors pass through."""
+        self._metrics.batch_size.observe(len(batch))
+        return self._recognizer.recognize(batch)
+
+    def warm_up(self) -> None:
+        """As the recogniser does."""
+        self._recognizer.warm_up()

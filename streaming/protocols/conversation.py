@@ -1,0 +1,108 @@
+"""What every WebSocket endpoint does: close in time, let errors out as events, and never wait on a dead peer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from streaming.auth import Gate, Scope, presented_token
+from streaming.errors import StreamingError
+from streaming.events import ErrorEvent
+from streaming.subscription import Subscription
+
+DONE: Final = 1000
+GOING_AWAY: Final = 1001
+REFUSED: Final = 1008
+TOO_LARGE: Final = 1009
+BROKEN: Final = 1011
+TRY_LATER: Final = 1013
+SEND_PATIENCE_S: Final = 5.0
+"""How long a peer may take to let us say goodbye."""
+_MAX_REASON_BYTES: Final = 123
+"""RFC 6455, section 5.5.1: a control frame holds 125 bytes, two of them the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """How a connection ends."""
+
+    code: int
+    reason: str
+    """For people; where an error is the cause, its code and a colon come first."""
+
+    @classmethod
+    def because(cls, error: StreamingError) -> Goodbye:
+        """The end that an error leads to."""
+        return cls(TRY_LATER if error.retryable else REFUSED, f"{error.code}: {error}")
+
+
+def check_access(websocket: WebSocket, gate: Gate, scope: Scope) -> None:
+    """Returns if this client may do what `scope` stands for.
+
+    Raises:
+        AuthorisationError: it may not.
+    """
+    token = presented_token(websocket.headers.get("authorization"), websocket.query_params.get("token"))
+    gate.check(scope, token=token, origin=websocket.headers.get("origin"))
+
+
+async def forward(websocket: WebSocket, events: Subscription) -> None:
+    """Sends events until there will be no more, or the peer is gone.
+
+    Raises:
+        SlowConsumerError: the peer takes them too slowly; noticed also while it takes nothing at all.
+    """
+    sending = asyncio.create_task(_send_all(websocket, events))
+    overflowing = asyncio.create_task(events.wait_overflow())
+    try:
+        await asyncio.wait({sending, overflowing}, return_when=asyncio.FIRST_COMPLETED)
+        if events.overflowed:
+            raise events.too_slow
+        sending.result()
+    finally:
+        await cancel(sending, overflowing)
+
+
+async def _send_all(websocket: WebSocket, events: Subscription) -> None:
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # Starlette's ways to say that the peer is gone
+        async for event in events:
+            await websocket.send_text(event.to_json())
+
+
+async def send_error(websocket: WebSocket, session_id: str, error: StreamingError) -> None:
+    """Sends an `error` event on a connection that never became a session."""
+    event = ErrorEvent(
+        session=session_id,
+        channel=None,
+        role=None,
+        seq=1,
+        time_s=0,
+        code=error.code,
+        message=str(error),
+        retryable=error.retryable,
+    ).stamped(datetime.now(UTC))
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(SEND_PATIENCE_S):
+            await websocket.send_text(event.to_json())
+
+
+async def say_goodbye(websocket: WebSocket, goodbye: Goodbye) -> None:
+    """Closes the connection if it still is one."""
+    if websocket.client_state is WebSocketState.DISCONNECTED:
+        return
+    reason = goodbye.reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(SEND_PATIENCE_S):
+            await websocket.close(goodbye.code, reason)
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels tasks and waits until they are gone; what they raise is of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

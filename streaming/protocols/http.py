@@ -1,0 +1,46 @@
+"""The ASGI application: both WebSocket endpoints, and health, readiness and metrics over HTTP."""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from streaming.auth import Gate, Scope, presented_token
+from streaming.errors import AuthorisationError
+from streaming.protocols.listen import ListenEndpoint
+from streaming.protocols.subscribe import EventsEndpoint
+from streaming.service import LiveService
+
+
+def create_app(service: LiveService, gate: Gate) -> Starlette:
+    """The ASGI application around a service that somebody else starts and drains."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        status = "stopping" if service.stopping.is_set() else "warming up"
+        return JSONResponse({"status": status}, status_code=503)
+
+    async def metrics(request: Request) -> Response:
+        token = presented_token(request.headers.get("authorization"), request.query_params.get("token"))
+        try:
+            gate.check(Scope.ADMIN, token=token, origin=request.headers.get("origin"))
+        except AuthorisationError as error:
+            return PlainTextResponse(f"{error}\n", status_code=401, headers={"WWW-Authenticate": "Bearer"})
+        return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            WebSocketRoute("/v1/listen", ListenEndpoint(service, gate).serve),
+            WebSocketRoute("/v1/events", EventsEndpoint(service, gate).serve),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )
