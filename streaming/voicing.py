@@ -7,8 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME_SAMPLES: Final = 320
-"""20 ms at 16 kHz."""
+from streaming.audio.segmenter import FRAME_SAMPLES
 
 
 class VoicedFrames:

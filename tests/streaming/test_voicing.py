@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.voicing import FRAME_SAMPLES, VoicedFrames
+from streaming.audio.segmenter import FRAME_SAMPLES
+from streaming.voicing import VoicedFrames
 
 
 def heard(pattern: str, horizon_frames: int = 100) -> VoicedFrames:
