@@ -8,6 +8,7 @@ segment of a call is scored too. Members are trained on the same blend.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -33,29 +34,38 @@ class Moments:
     """`[dim]`."""
     squares: Vector
     """`[dim]`."""
+    memory_frames: float = math.inf
+    """What was heard weighs at most as many: what was long ago counts less and less."""
 
     @classmethod
-    def of(cls, features: NDArray[np.floating]) -> Self:
+    def of(cls, features: NDArray[np.floating], memory_frames: float = math.inf) -> Self:
         """Of one segment, `[frames, dim]`."""
         wide = features.astype(np.float64)
-        return cls(float(wide.shape[0]), wide.sum(axis=0), np.square(wide).sum(axis=0))
+        return cls(float(wide.shape[0]), wide.sum(axis=0), np.square(wide).sum(axis=0), memory_frames)
 
-    def plus(self, other: Moments) -> Moments:
-        """Of both together."""
-        return Moments(self.frames + other.frames, self.total + other.total, self.squares + other.squares)
-
-    def faded_to(self, frames: float) -> Moments:
-        """The same mean and deviation, weighing at most `frames`: what was long ago counts less and less."""
-        if self.frames <= frames:
-            return self
-        share = frames / self.frames
-        return Moments(frames, self.total * share, self.squares * share)
+    def plus(self, later: Moments) -> Moments:
+        """Of both together, as far as memory reaches."""
+        frames = self.frames + later.frames
+        memory = min(self.memory_frames, later.memory_frames)
+        share = min(1.0, memory / frames) if frames > 0 else 1.0
+        return Moments(
+            frames * share, (self.total + later.total) * share, (self.squares + later.squares) * share, memory
+        )
 
 
 SpeakerMoments = Mapping[str, Moments]
 """By modality; one that is not there has not been heard."""
 
 UNHEARD: Final[SpeakerMoments] = MappingProxyType({})
+
+
+def remember(heard: SpeakerMoments, segment: SpeakerMoments) -> SpeakerMoments:
+    """What is known of a speaker after one more segment; nothing given is changed."""
+    after = dict(heard)
+    for modality, moments in segment.items():
+        before = heard.get(modality)
+        after[modality] = moments if before is None else before.plus(moments)
+    return MappingProxyType(after)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,10 +110,6 @@ class SpeakerPrior:
             deviation = np.sqrt(np.maximum(second - mean**2, _LEAST_VARIANCE))
         return np.asarray((features - mean) / deviation, dtype=np.float32)
 
-    def remember(self, heard: Moments | None, segment: Moments) -> Moments:
-        """What is known of the speaker after one more segment."""
-        return (segment if heard is None else heard.plus(segment)).faded_to(self.memory_frames)
-
 
 class SpeakerStandardisation:
     """The priors of a bundle, by modality; modalities without one are left as they are."""
@@ -119,13 +125,5 @@ class SpeakerStandardisation:
 
     def moments(self, modality: str, features: Features) -> Moments | None:
         """What a segment adds to what is known of its speaker; None where the modality has no prior."""
-        return Moments.of(features) if modality in self.priors else None
-
-    def remember(self, heard: SpeakerMoments, segment: SpeakerMoments) -> SpeakerMoments:
-        """What is known of a speaker after one more segment; nothing given is changed."""
-        after = dict(heard)
-        for modality, moments in segment.items():
-            prior = self.priors.get(modality)
-            if prior is not None:
-                after[modality] = prior.remember(heard.get(modality), moments)
-        return MappingProxyType(after)
+        prior = self.priors.get(modality)
+        return None if prior is None else Moments.of(features, prior.memory_frames)

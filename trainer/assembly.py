@@ -81,7 +81,7 @@ def examples_of(
                     attributes=_attributes(utterance, recipe),
                     features=features,
                     spoken=utterance.audio is not None,
-                    moments=moments_of(features, tuple(recipe.speaker)),
+                    moments=moments_of(features, recipe.speaker),
                 )
             )
     if utterances and not found:

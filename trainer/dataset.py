@@ -90,7 +90,7 @@ class TrainingSet:
         self.labels = labels
         self.dims = dict(dims)
         self.standardisation = standardisation or SpeakerStandardisation({})
-        self._history = SpeakerHistory(self.examples, self.standardisation) if standardisation else None
+        self._history = SpeakerHistory(self.examples) if standardisation else None
         self.positions = {example.id: i for i, example in enumerate(self.examples)}
         if len(self.positions) != len(self.examples):
             raise CorpusError("the same id stands on two examples: ids must be unique to join features and labels")

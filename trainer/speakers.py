@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.speaker import UNHEARD, Moments, SpeakerMoments, SpeakerPrior, SpeakerStandardisation
+from models.speaker import UNHEARD, Moments, SpeakerMoments, SpeakerPrior, SpeakerStandardisation, remember
 from trainer.recipe import SpeakerRecipe
 
 LONGEST_HISTORY: Final = 20
@@ -41,15 +41,13 @@ class SpeakerHistory:
     what came before counts. Training draws another history each time, so that members know speakers well and little.
     """
 
-    def __init__(self, examples: Sequence[Heard], standardisation: SpeakerStandardisation) -> None:
+    def __init__(self, examples: Sequence[Heard]) -> None:
         """Sorts examples by speaker.
 
         Args:
             examples: all of a set.
-            standardisation: says how what was heard adds up.
         """
         self._examples = examples
-        self._standardisation = standardisation
         self._of_speaker: Mapping[str, list[int]] = defaultdict(list)
         for position, example in enumerate(examples):
             if example.moments:
@@ -60,7 +58,7 @@ class SpeakerHistory:
             heard = UNHEARD
             for position in rng.permutation(self._of_speaker[speaker]):
                 self._running[position] = heard
-                heard = standardisation.remember(heard, examples[position].moments)
+                heard = remember(heard, examples[position].moments)
 
     def running(self, position: int) -> SpeakerMoments:
         """What was heard of the speaker before this example, in the order of the evaluation."""
@@ -75,7 +73,7 @@ class SpeakerHistory:
         heard = UNHEARD
         for other in rng.choice(others, size=min(count, len(others)), replace=False):
             if other != position:
-                heard = self._standardisation.remember(heard, self._examples[other].moments)
+                heard = remember(heard, self._examples[other].moments)
         return heard
 
 
@@ -103,11 +101,13 @@ def fit_priors(
     return SpeakerStandardisation(priors)
 
 
-def moments_of(features: Mapping[str, NDArray[np.float16] | None], modalities: Sequence[str]) -> dict[str, Moments]:
+def moments_of(
+    features: Mapping[str, NDArray[np.float16] | None], recipe: Mapping[str, SpeakerRecipe]
+) -> dict[str, Moments]:
     """Moments of one example's features, for the modalities that are standardised to the speaker."""
     found: dict[str, Moments] = {}
-    for modality in modalities:
+    for modality, entry in recipe.items():
         values = features.get(modality)
         if values is not None and len(values):
-            found[modality] = Moments.of(values)
+            found[modality] = Moments.of(values, entry.memory_frames)
     return found

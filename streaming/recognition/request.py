@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import EmotionScores
+from models.speaker import UNHEARD, SpeakerMoments
 from models.windows import SAMPLE_RATE_HZ
 
 
@@ -43,6 +44,8 @@ class RecognitionRequest:
     """ISO 639-1 code, or None to detect it."""
     score_emotion: bool = True
     """False on channels whose role is transcribed only."""
+    heard: SpeakerMoments = field(default_factory=lambda: UNHEARD, repr=False, compare=False)
+    """What the channel's earlier finals told of its speaker."""
 
     @property
     def duration_s(self) -> float:
@@ -86,6 +89,8 @@ class RecognitionResult:
     """From submission to the start of the batch that held it."""
     compute_ms: float = 0.0
     """That batch's own time."""
+    moments: SpeakerMoments = field(default_factory=lambda: UNHEARD, repr=False, compare=False)
+    """What this audio tells of its speaker, to be remembered where it becomes a final."""
 
 
 @dataclass(frozen=True, slots=True)
