@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -171,15 +172,17 @@ def export_onnx(bundle: Bundle) -> bytes:
     times = [torch.export.Dim(f"{name}_time") for name in names]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        program = torch.onnx.export(
-            Flat().eval(),
-            (features, lengths),
-            dynamo=True,
-            verbose=False,
-            input_names=[feature_input(name) for name in names] + [length_input(name) for name in names],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=([{0: size, 1: time} for time in times], [{0: size} for _ in names]),
-        )
+        # What the exporter has to say of its own parts tells whoever starts a server nothing.
+        with warnings.catch_warnings(action="ignore"):
+            program = torch.onnx.export(
+                Flat().eval(),
+                (features, lengths),
+                dynamo=True,
+                verbose=False,
+                input_names=[feature_input(name) for name in names] + [length_input(name) for name in names],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=([{0: size, 1: time} for time in times], [{0: size} for _ in names]),
+            )
     except Exception as error:
         raise EngineError(f"PyTorch cannot export this ensemble to ONNX: {error}") from error
     if program is None:

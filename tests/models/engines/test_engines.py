@@ -26,11 +26,20 @@ DIMS = {"acoustic": 512, "prosody": 26, "text": 384}
 LONGEST = 12
 
 
-@pytest.fixture(scope="session", params=["torch", "onnx"])
-def engine(request: pytest.FixtureRequest, compiled: CompiledBundle) -> Engine:
-    if request.param == "torch":
-        return TorchEngine(compiled.bundle)
+@pytest.fixture(scope="session")
+def torch_engine(compiled: CompiledBundle) -> TorchEngine:
+    return TorchEngine(compiled.bundle)
+
+
+@pytest.fixture(scope="session")
+def onnx_engine(compiled: CompiledBundle) -> OnnxEngine:
     return OnnxEngine(Path(compiled.report.path), compiled.bundle.modalities, threads=1)
+
+
+@pytest.fixture(params=["torch_engine", "onnx_engine"], scope="session")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(request.param)
+    return found
 
 
 @cache
@@ -98,10 +107,11 @@ def test_so_it_does_whatever_members_there_are(
 
 @given(batch=st.lists(rows, min_size=1, max_size=5))
 @settings(max_examples=25, deadline=None)
-def test_onnx_runtime_agrees_with_pytorch_on_any_batch_and_length(compiled: CompiledBundle, batch: list[Row]) -> None:
-    onnx = OnnxEngine(Path(compiled.report.path), compiled.bundle.modalities, threads=1)
+def test_onnx_runtime_agrees_with_pytorch_on_any_batch_and_length(
+    torch_engine: TorchEngine, onnx_engine: OnnxEngine, batch: list[Row]
+) -> None:
     inputs = batch_of(batch)
-    expected, found = TorchEngine(compiled.bundle).run(inputs), onnx.run(inputs)
+    expected, found = torch_engine.run(inputs), onnx_engine.run(inputs)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found.attributes, expected.attributes, atol=TOLERANCE, rtol=0)
 
