@@ -10,14 +10,14 @@ DEVELOPMENT := $(VENV)/.development-installed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format bench weights clean
+.PHONY: help setup demo test lint format bench weights engine clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEVELOPMENT) weights ## Install everything needed to develop, and fetch the pretrained weights
 
-demo: $(RUNTIME) weights ## Watch emotion events arrive for a sample conversation
+demo: $(RUNTIME) weights engine ## Watch emotion events arrive for a sample conversation
 	@$(BIN)/medusa demo
 
 test: setup ## Lint, check types and imports, run every test
@@ -40,6 +40,9 @@ bench: $(RUNTIME) weights ## Measure latency and throughput of the server
 
 weights: $(RUNTIME)
 	@$(BIN)/medusa weights fetch
+
+engine: $(RUNTIME)
+	@$(BIN)/medusa compile
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.speaker import SpeakerMoments
 from models.windows import SAMPLE_RATE_HZ
 from streaming.events import Event
 from streaming.recognition.request import RecognitionRequest, RequestKind
@@ -75,6 +76,7 @@ class Outbox:
         segment: int,
         start_sample: int,
         language: str | None,
+        heard: SpeakerMoments,
         score_emotion: bool,
     ) -> RecognitionRequest:
         """Asks for recognition of `samples` (`[samples]`, 16 kHz), which begin at `start_sample` of the channel."""
@@ -88,6 +90,7 @@ class Outbox:
             samples=samples,
             start_s=start_sample / SAMPLE_RATE_HZ,
             language=language,
+            heard=heard,
             score_emotion=score_emotion,
         )
         self._pending.append(Submit(request))

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.speaker import UNHEARD, remember
 from models.windows import SAMPLE_RATE_HZ
 from streaming.actions import Outbox
 from streaming.answers import Stretch
@@ -24,8 +25,8 @@ from streaming.audio.segmenter import (
 )
 from streaming.audio.vad import VoiceActivityDetector
 from streaming.config import Settings
-from streaming.recognition.request import RecognitionOutcome, Transcript
-from streaming.segment import Segment, Speaker, Tally
+from streaming.recognition.request import RecognitionOutcome, RecognitionResult
+from streaming.segment import Known, Segment, Speaker, Tally
 from streaming.voicing import VoicedFrames
 
 FIRST_INTERIM_SHARE: Final = 0.5
@@ -78,7 +79,7 @@ class Channel:
         self._heard_samples = 0
         self._decided_samples = 0
         self._undecided = np.zeros(0, dtype=np.float32)
-        self._language = language
+        self._known = Known(language, UNHEARD)
         self._interim: Final = interim
         self._interim_samples: Final = round(settings.asr.interim_s * SAMPLE_RATE_HZ)
         first_s = max(FIRST_INTERIM_MIN_S, FIRST_INTERIM_SHARE * settings.asr.interim_s)
@@ -144,12 +145,12 @@ class Channel:
             case SpeechStarted():
                 self._start(event)
             case SpeechPaused() if self._open is not None:
-                self._open.pause(self._stretch(event.start_sample, event.end_sample), self._language)
+                self._open.pause(self._stretch(event.start_sample, event.end_sample), self._known)
             case SpeechResumed() if self._open is not None:
                 self._open.resume()
             case SpeechEnded() if self._open is not None:
                 stretch = self._stretch(event.start_sample, event.end_sample)
-                self._open.end(stretch, event.reason, self._language, now_s)
+                self._open.end(stretch, event.reason, self._known, now_s)
                 self._ended.append(self._open)
                 self._open = None
                 self._deliver(now_s)
@@ -169,7 +170,7 @@ class Channel:
         speech_start, speech_end = self._voiced.span(opened.start_sample, opened.end_sample)
         speech_samples = speech_end - speech_start
         if speech_samples >= self._next_interim_samples:
-            self._open.ask_interim(self._stretch(opened.start_sample, opened.end_sample), self._language)
+            self._open.ask_interim(self._stretch(opened.start_sample, opened.end_sample), self._known)
             self._next_interim_samples = speech_samples + self._interim_samples
 
     def _stretch(self, start_sample: int, end_sample: int) -> Stretch:
@@ -187,8 +188,10 @@ class Channel:
         while self._ended and self._ended[0].settled:
             result = self._ended.popleft().deliver(now_s)
             if result is not None:
-                self._learn_language(result.transcript)
+                self._learn(result)
 
-    def _learn_language(self, said: Transcript) -> None:
-        if self._language is None and said.text and said.language_probability >= LANGUAGE_CONFIDENCE:
-            self._language = said.language
+    def _learn(self, result: RecognitionResult) -> None:
+        said, language = result.transcript, self._known.language
+        if language is None and said.text and said.language_probability >= LANGUAGE_CONFIDENCE:
+            language = said.language
+        self._known = Known(language, remember(self._known.heard, result.moments))

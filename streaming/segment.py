@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from models.speaker import SpeakerMoments
 from models.windows import SAMPLE_RATE_HZ
 from streaming.actions import Outbox
 from streaming.answers import Stretch, emotion, final_transcript, interim_transcript
@@ -34,6 +35,16 @@ class Speaker:
     scored: bool
     """Whether emotions are inferred at all."""
     emotion: EmotionSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What a channel's earlier finals told of it."""
+
+    language: str | None
+    """Of the speech; None while it is to be detected."""
+    heard: SpeakerMoments
+    """How the speaker has sounded so far."""
 
 
 @dataclass(slots=True)
@@ -85,13 +96,13 @@ class Segment:
         """Whether it has ended and its answer is there."""
         return self._ending is not None and self._answer is not None
 
-    def ask_interim(self, stretch: Stretch, language: str | None) -> None:
+    def ask_interim(self, stretch: Stretch, known: Known) -> None:
         """Asks what was said so far."""
-        self._interim = (self._submit(RequestKind.INTERIM, stretch, language), stretch)
+        self._interim = (self._submit(RequestKind.INTERIM, stretch, known), stretch)
 
-    def pause(self, stretch: Stretch, language: str | None) -> None:
+    def pause(self, stretch: Stretch, known: Known) -> None:
         """Speech paused: asks for what becomes the final if the pause becomes the end."""
-        self._ahead = (self._submit(RequestKind.SPECULATIVE, stretch, language), stretch)
+        self._ahead = (self._submit(RequestKind.SPECULATIVE, stretch, known), stretch)
 
     def resume(self) -> None:
         """Speech went on: what was computed ahead is void."""
@@ -100,7 +111,7 @@ class Segment:
         self._ahead = None
         self._answer = None
 
-    def end(self, stretch: Stretch, reason: EndReason, language: str | None, now_s: float) -> None:
+    def end(self, stretch: Stretch, reason: EndReason, known: Known, now_s: float) -> None:
         """Speech ended, as decided at `now_s`."""
         if self._interim is not None:
             self._outbox.discard(self._interim[0])
@@ -112,7 +123,7 @@ class Segment:
         if self._ahead is not None and not self._ahead[1].covers_same(stretch):
             self.resume()
         if self._ahead is None:
-            self._final = self._submit(RequestKind.FINAL, stretch, language)
+            self._final = self._submit(RequestKind.FINAL, stretch, known)
         elif self._answer is None:
             self._outbox.promote(self._ahead[0])
 
@@ -193,14 +204,15 @@ class Segment:
             total_ms=1000 * (now_s - stretch.arrived_s),
         )
 
-    def _submit(self, kind: RequestKind, stretch: Stretch, language: str | None) -> RecognitionRequest:
+    def _submit(self, kind: RequestKind, stretch: Stretch, known: Known) -> RecognitionRequest:
         return self._outbox.submit(
             kind,
             stretch.samples,
             channel=self._speaker.channel,
             segment=self.number,
             start_sample=stretch.start_sample,
-            language=language,
+            language=known.language,
+            heard=known.heard,
             score_emotion=self._speaker.scored,
         )
 

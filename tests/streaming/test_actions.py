@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.speaker import UNHEARD
 from streaming.actions import Discard, Emit, Outbox, Promote, Submit
 from streaming.events import SpeechStarted
 from streaming.recognition.request import RecognitionRequest, RequestKind
@@ -17,7 +18,16 @@ def outbox() -> Outbox:
 
 def ask(outbox: Outbox, kind: RequestKind = RequestKind.SPECULATIVE) -> RecognitionRequest:
     samples = np.zeros(1600, dtype=np.float32)
-    return outbox.submit(kind, samples, channel=1, segment=3, start_sample=8000, language="de", score_emotion=False)
+    return outbox.submit(
+        kind,
+        samples,
+        channel=1,
+        segment=3,
+        start_sample=8000,
+        language="de",
+        heard=UNHEARD,
+        score_emotion=False,
+    )
 
 
 def test_events_are_numbered_from_one_on_the_audio_clock(outbox: Outbox) -> None:

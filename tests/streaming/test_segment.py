@@ -7,17 +7,21 @@ import itertools
 import numpy as np
 import pytest
 
+from models.speaker import UNHEARD
 from streaming.actions import Discard, Emit, Outbox, Submit
 from streaming.answers import Stretch
 from streaming.config import AsrSettings, EmotionSettings, Settings
 from streaming.errors import RecognitionError
 from streaming.events import EmotionEvent, ErrorEvent, TranscriptEvent
 from streaming.recognition.request import RecognitionRequest, RecognitionShed, RequestKind
-from streaming.segment import Segment, Speaker, Tally
+from streaming.segment import Known, Segment, Speaker, Tally
 from tests.fakes.shell import TICK_S, FakeShell, make_shell, pcm, silence, speech
 from tests.fakes.vad import LateVad, LoudnessVad
 
 FINAL, SPECULATIVE, INTERIM = RequestKind.FINAL, RequestKind.SPECULATIVE, RequestKind.INTERIM
+
+
+NOTHING_KNOWN = Known(language=None, heard=UNHEARD)
 
 
 def types_of(talk: FakeShell, segment: int = 1) -> list[str]:
@@ -261,9 +265,9 @@ class TestSpeculation:
     def test_it_is_replaced_when_speech_ended_elsewhere(self) -> None:
         outbox = Outbox("call-7")
         segment = make_segment(outbox)
-        segment.pause(stretch(0, 8000), None)
+        segment.pause(stretch(0, 8000), NOTHING_KNOWN)
         outbox.take()
-        segment.end(stretch(0, 8320), "stream_end", None, 2.0)
+        segment.end(stretch(0, 8320), "stream_end", NOTHING_KNOWN, 2.0)
         discard, submit = (action for action in outbox.take() if not isinstance(action, Emit))
         assert discard == Discard(1)
         assert isinstance(submit, Submit)

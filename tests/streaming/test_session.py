@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from models.speaker import Moments
 from streaming.audio.codecs import Encoding, encode
 from streaming.audio.sources import AudioFormat
 from streaming.config import AsrSettings, RolesSettings, ServerSettings, Settings
@@ -359,3 +362,27 @@ class TestLatency:
         (emotion,) = talk.of_type("emotion")
         assert isinstance(emotion, EmotionEvent)
         assert (emotion.latency.endpoint_ms, emotion.latency.total_ms) == (0.0, 50.0)
+
+
+class TestSpeakerMemory:
+    def test_a_final_is_remembered_for_the_next_request_of_its_channel_alone(self) -> None:
+        talk = make_shell(audio=STEREO, roles=("customer", "customer"), interim=False)
+        talk.hear(interleaved(np.concatenate([speech(1.5), silence(1.0)]), silence(2.5)))
+        (first,) = talk.waiting(RequestKind.FINAL)
+        told = {"acoustic": Moments.of(np.full((10, 2), 3.0))}
+        talk.deliver(replace(result(first, "well then", "angry"), moments=told))
+        talk.hear(interleaved(*[np.concatenate([speech(1.5), silence(1.0)])] * 2))
+        heard = {request.channel: request.heard for request in talk.waiting(RequestKind.FINAL)}
+        assert first.heard == {}
+        assert heard[0]["acoustic"].frames == 10
+        assert heard[1] == {}
+
+    def test_an_interim_is_not_remembered(self) -> None:
+        talk = make_shell()
+        talk.hear(pcm(silence(0.5), speech(1.0)))
+        (interim,) = talk.waiting(RequestKind.INTERIM)
+        told = {"acoustic": Moments.of(np.full((10, 2), 3.0))}
+        talk.deliver(replace(result(interim, "well", "angry"), moments=told))
+        talk.hear(pcm(speech(0.5), silence(1.0)))
+        (final,) = talk.waiting(RequestKind.FINAL)
+        assert final.heard == {}
