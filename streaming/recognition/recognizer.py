@@ -1,12 +1,41 @@
-"""From audio to words and emotion: what a recogniser looks like to the rest of the runtime."""
+"""From audio to words and emotion: one pass of the speech encoder, read by the transcriber and the ensemble alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.emotions import Attributes, EmotionScores
+from models.modalities import Modality, average_frames, pad
+from models.speaker import UNHEARD, Moments, SpeakerMoments
+from models.weights import weights_folder
+from models.windows import SAMPLE_RATE_HZ
+from streaming.errors import RecognitionError
 from streaming.events import ModelInfo
-from streaming.recognition.request import RecognitionRequest, RecognitionResult
+from streaming.recognition.request import RecognitionRequest, RecognitionResult, RequestKind, Transcript
+
+if TYPE_CHECKING:
+    # Heavy libraries: loaded by `load_recognizer`, not by whoever only needs the protocol.
+    from models.backbones.prosody import ProsodyExtractor
+    from models.backbones.text import TextEncoder
+    from models.backbones.whisper import EncodedSpeech, WhisperEncoder
+    from models.bundle import Bundle
+    from models.engines.base import Engine
+    from streaming.config import Settings
+    from streaming.recognition.transcriber import Transcriber
+
+_LOG: Final = logging.getLogger(__name__)
+PROSODY: Final = "prosody"
+_WARM_UP_LONGEST_S: Final = 16.0
+"""Buckets up to here are warmed up; longer segments are rare."""
+_WARM_UP_SAID: Final = Transcript("well then", (), "en", 1.0, 0.0, 0.0)
+
+Features = NDArray[np.float32]
 
 
 @runtime_checkable
@@ -39,3 +68,217 @@ class Recognizer(Protocol):
     def warm_up(self) -> None:
         """Does once, at start, what would make the first requests slow."""
         ...
+
+
+class SpeechEmotionRecognizer:
+    """The recogniser: Whisper encoder, transcriber, prosody, text encoders and the ensemble's engine."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        encoder: WhisperEncoder,
+        encoder_name: str,
+        transcriber: Transcriber,
+        prosody: ProsodyExtractor,
+        text_encoders: Mapping[str, TextEncoder],
+        abstain: bool,
+    ) -> None:
+        """Puts the parts together.
+
+        Args:
+            bundle: says what the engine reads, in which windows, and when to abstain.
+            engine: runs the bundle's ensemble.
+            encoder: the speech encoder.
+            encoder_name: its name in the backbone registry.
+            transcriber: reads words from the encoder's output.
+            prosody: the backbone of that name.
+            text_encoders: by name in the backbone registry.
+            abstain: whether scores under the bundle's threshold claim no label.
+
+        Raises:
+            RecognitionError: the bundle reads a backbone that is none of these.
+            BundleError: its speaker priors are damaged.
+        """
+        missing = {m.backbone for m in bundle.modalities} - text_encoders.keys() - {encoder_name, PROSODY}
+        if missing:
+            raise RecognitionError(
+                f"bundle {bundle.manifest.name} reads {', '.join(sorted(missing))}, which is not computed live: "
+                f"choose a bundle over {', '.join((encoder_name, PROSODY, *text_encoders))}"
+            )
+        self.model: Final = ModelInfo(
+            bundle=bundle.manifest.name,
+            sha256=bundle.sha256,
+            profile=bundle.manifest.profile,
+            labels=bundle.labels.names,
+        )
+        self._labels = bundle.labels
+        self._modalities = bundle.modalities
+        self._speaker = bundle.speaker_standardisation()
+        self._final_windows = bundle.final_windows
+        self._interim_windows = bundle.interim_windows
+        self._abstain_below = bundle.abstain_below if abstain else 0.0
+        self._engine = engine
+        self._encoder = encoder
+        self._encoder_name = encoder_name
+        self._transcriber = transcriber
+        self._prosody = prosody
+        self._text_encoders = text_encoders
+
+    def window_s(self, request: RecognitionRequest) -> float:
+        """See `Recognizer.window_s`: finals and speculative finals in the windows members were trained under."""
+        windows = self._interim_windows if request.kind is RequestKind.INTERIM else self._final_windows
+        return windows.bucket_s(len(request.samples))
+
+    def recognize(self, batch: Sequence[RecognitionRequest]) -> list[RecognitionResult]:
+        """See `Recognizer.recognize`.
+
+        Where nothing is heard, no text and no emotion is made up. Where something is heard but no words, or words in
+        a language that the text encoder does not know, emotion is scored without them.
+
+        Raises:
+            RecognitionError: the requests are of more than one bucket.
+            FeatureError: a request cannot be encoded, or names a language that Whisper does not know.
+        """
+        windows = {self.window_s(request) for request in batch}
+        if len(windows) > 1:
+            raise RecognitionError(f"a batch must be of one length bucket, got {sorted(windows)}")
+        if not batch:
+            return []
+        encoded = self._encoder.encode([request.samples for request in batch], windows.pop())
+        transcripts = self._transcriber.transcribe(batch, encoded)
+        scored = [
+            row
+            for row, (request, said) in enumerate(zip(batch, transcripts, strict=True))
+            if request.score_emotion and not self._transcriber.heard_nothing(said)
+        ]
+        emotions = dict(zip(scored, self._score(batch, transcripts, encoded, scored), strict=True))
+        results = []
+        for row, (request, said) in enumerate(zip(batch, transcripts, strict=True)):
+            emotion, moments = emotions.get(row, (None, UNHEARD))
+            results.append(RecognitionResult(request, said, emotion, moments=moments))
+        return results
+
+    def warm_up(self) -> None:
+        """Runs every common length bucket once, as interim and as final."""
+        started_s = time.perf_counter()
+        noise = np.random.default_rng(0)
+        for kind, windows in ((RequestKind.INTERIM, self._interim_windows), (RequestKind.FINAL, self._final_windows)):
+            for bucket_s in windows.buckets_s:
+                if bucket_s > max(_WARM_UP_LONGEST_S, windows.buckets_s[0]):
+                    continue
+                length = round((bucket_s - min(windows.tail_s, bucket_s / 2)) * SAMPLE_RATE_HZ)
+                samples = noise.normal(scale=0.01, size=length).astype(np.float32)
+                request = RecognitionRequest(0, "warm-up", 0, 1, kind, samples, 0.0, _WARM_UP_SAID.language)
+                encoded = self._encoder.encode([samples], bucket_s)
+                self._transcriber.transcribe([request], encoded)
+                self._score([request], [_WARM_UP_SAID], encoded, [0])
+        _LOG.info("warmed up in %.1f s", time.perf_counter() - started_s)
+
+    def _score(
+        self,
+        batch: Sequence[RecognitionRequest],
+        transcripts: Sequence[Transcript],
+        encoded: EncodedSpeech,
+        rows: Sequence[int],
+    ) -> list[tuple[EmotionScores, SpeakerMoments]]:
+        """Scores some rows of a batch, and what they tell of their speakers."""
+        if not rows:
+            return []
+        inputs = {}
+        moments: list[dict[str, Moments]] = [{} for _ in rows]
+        for modality in self._modalities:
+            sequences: list[Features | None] = []
+            features = self._features(modality, batch, transcripts, encoded, rows)
+            for place, (row, own) in enumerate(zip(rows, features, strict=True)):
+                if own is None or not len(own):
+                    sequences.append(None)
+                    continue
+                averaged = average_frames(own, modality.stride)
+                told = self._speaker.moments(modality.name, averaged)
+                if told is not None:
+                    moments[place][modality.name] = told
+                sequences.append(self._speaker.standardise(modality.name, averaged, batch[row].heard))
+            inputs[modality.name] = pad(sequences, modality.dim)
+        output = self._engine.run(inputs)
+        return [
+            (self._emotion(probabilities, attributes), told)
+            for probabilities, attributes, told in zip(output.probabilities, output.attributes, moments, strict=True)
+        ]
+
+    def _features(
+        self,
+        modality: Modality,
+        batch: Sequence[RecognitionRequest],
+        transcripts: Sequence[Transcript],
+        encoded: EncodedSpeech,
+        rows: Sequence[int],
+    ) -> list[Features | None]:
+        """Of each row, at the backbone's own rate; None where the modality is missing."""
+        if modality.backbone == self._encoder_name:
+            return [encoded.frames[row] for row in rows]
+        if modality.backbone == PROSODY:
+            return [self._prosody.extract(batch[row].samples) for row in rows]
+        encoder = self._text_encoders[modality.backbone]
+        said = [transcripts[row].text if transcripts[row].language in encoder.languages else "" for row in rows]
+        known = [text for text in said if text]
+        vectors = iter(encoder.encode(known))
+        return [next(vectors) if text else None for text in said]
+
+    def _emotion(self, probabilities: Features, attributes: Features) -> EmotionScores:
+        arousal, valence, dominance = map(float, attributes)
+        return EmotionScores(
+            self._labels,
+            probabilities,
+            Attributes(arousal, valence, dominance),
+            abstained=float(probabilities.max()) < self._abstain_below,
+        )
+
+
+def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
+    """Loads weights, bundle and engine as configured; takes its time.
+
+    Args:
+        settings: the sections `[asr]`, `[ensemble]` and `[weights]` are read.
+
+    Raises:
+        WeightsError: pretrained weights cannot be had.
+        BundleError: the bundle is missing or damaged.
+        EngineError: its engine cannot be built.
+        RecognitionError: it reads a backbone that is not computed live, or was made with another version of one.
+    """
+    from models.backbones.prosody import ProsodyExtractor
+    from models.backbones.registry import backbone
+    from models.backbones.text import TextEncoder
+    from models.backbones.whisper import WhisperEncoder
+    from models.bundle import find_bundle, load_bundle
+    from models.compile import open_engine
+    from streaming.recognition.transcriber import Transcriber
+
+    asr = settings.asr
+    bundle = load_bundle(find_bundle(settings.ensemble.bundle))
+    text_encoders = {}
+    for entry in bundle.manifest.backbones:
+        spec = backbone(entry.name)
+        if spec.version != entry.version:
+            raise RecognitionError(
+                f"bundle {bundle.manifest.name} was trained on version {entry.version} of {entry.name}, this release "
+                f"computes version {spec.version}: train it again"
+            )
+        if spec.kind == "linguistic" and spec.weights is not None:
+            folder = weights_folder(spec.weights, settings.weights, progress=True)
+            text_encoders[entry.name] = TextEncoder(folder, languages=spec.languages or frozenset())
+    encoder = WhisperEncoder(
+        weights_folder(asr.model, settings.weights, progress=True), compute_type=asr.compute_type, threads=asr.threads
+    )
+    return SpeechEmotionRecognizer(
+        bundle,
+        open_engine(bundle, settings.ensemble.engine, settings.ensemble.precision, threads=asr.threads),
+        encoder=encoder,
+        encoder_name=asr.model,
+        transcriber=Transcriber(encoder, asr),
+        prosody=ProsodyExtractor(),
+        text_encoders=text_encoders,
+        abstain=settings.ensemble.abstain,
+    )
