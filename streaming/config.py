@@ -102,11 +102,11 @@ class AsrSettings(SettingsSection):
 class VadSettings(SettingsSection):
     """`[vad]`: what counts as speech, and where a segment begins and ends."""
 
-    kind: Literal["webrtc", "silero"] = "webrtc"
+    kind: Literal["webrtc", "silero"] = "silero"
     """The detector."""
     aggressiveness: int = Field(default=2, ge=0, le=3)
     """webrtc: how readily a frame is called noise."""
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    threshold: float = Field(default=0.3, gt=0, lt=1)
     """silero: probability from which a frame is speech."""
     start_ms: int = Field(default=60, ge=20, le=1000)
     """Speech that opens a segment."""
