@@ -1,8 +1,8 @@
 """Fair turns between sessions that want the same thing.
 
-Start-time fair queueing (Goyal, Vin and Cheng 1996), with seconds of encoded audio as the currency: the session that
-was served least goes first, and one that was away gets no credit for it. While two sessions both have requests of one
-length bucket waiting, neither is served more than one window ahead of the other, however much either asks for.
+Self-clocked fair queueing (Golestani 1994), with seconds of encoded audio as the currency: the session that was served
+least goes first, and one that was away gets no credit for it. While two sessions both have requests of one
+length bucket waiting, neither is served more than two windows ahead of the other, however much either asks for.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class FairLane:
         """
         batch: list[Waiting] = []
         window_s: float | None = None
-        turn_s = self._now_s
+        turn_s = 0.0
         while len(batch) < max_batch:
             if window_s is not None and (len(batch) + 1) * window_s > max_padded_s:
                 break
@@ -89,13 +89,12 @@ class FairLane:
             slot, waiting = self._first(session, window_s)
             if window_s is None:
                 window_s, turn_s = waiting.window_s, self._served_s[session]
+                self._now_s = max(self._now_s, turn_s + window_s)
             # Company in a batch is charged, but sets nobody back by more than a full batch.
             self._served_s[session] = min(self._served_s[session] + waiting.window_s, turn_s + max_padded_s)
             self.remove(session, slot)
             batch.append(waiting)
-        if self._length:
-            self._now_s = turn_s
-            self._forget_idle()
+        self._forget_idle()
         return batch
 
     def _next_session(self, window_s: float | None) -> str | None:

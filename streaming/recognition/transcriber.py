@@ -172,10 +172,11 @@ class Transcriber:
         )
 
     def _is_nothing(self, no_speech_probability: float, average_log_probability: float) -> bool:
-        return (
-            no_speech_probability > self._settings.no_speech_threshold
-            and average_log_probability < self._settings.log_probability_threshold
-        )
+        # A decoder can be sure of words it made up for silence; half-way to 1 it is not asked any more.
+        threshold = self._settings.no_speech_threshold
+        if no_speech_probability > (1 + threshold) / 2:
+            return True
+        return no_speech_probability > threshold and average_log_probability < self._settings.log_probability_threshold
 
     def _is_doubtful(self, request: RecognitionRequest, reading: _Reading) -> bool:
         nothing = self._is_nothing(reading.no_speech_probability, reading.average_log_probability)
