@@ -34,7 +34,7 @@ from trainer.audio import read_clip
 REFERENCES: Final = "refs.tsv"
 _NOT_A_WORD: Final = re.compile(r"[^\w' ]+")
 
-TURN_CLIPS: Final = 20
+TURN_CLIPS: Final = 50
 """Clips one way transcribes before it is the next one's turn."""
 BATCH: Final = 8
 """As in `[batcher] max_batch`."""

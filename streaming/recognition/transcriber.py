@@ -59,6 +59,11 @@ class _Reading:
     repeats: bool = False
     """Whether something was cut because it was said before."""
 
+    @property
+    def flat_tokens(self) -> list[int]:
+        """Tokens of all words."""
+        return [token for word in self.tokens for token in word]
+
 
 class Transcriber:
     """Transcribes encoded requests; thread-safe as far as CTranslate2 is, which queues calls."""
@@ -104,9 +109,18 @@ class Transcriber:
             (reading,) = self._read(second, [languages[row]], second_look=True)
             if _is_better(reading, readings[row]):
                 readings[row], sources[row] = reading, (second, 0)
+        readings = [self._believed(reading) for reading in readings]
+        words = self._timed(requests, languages, readings, sources)
         return [
-            self._transcript(request, language, reading, source)
-            for request, language, reading, source in zip(requests, languages, readings, sources, strict=True)
+            Transcript(
+                text=self._tokenizer(language.code).decode(reading.flat_tokens).strip(),
+                words=own,
+                language=language.code,
+                language_probability=language.probability,
+                average_log_probability=reading.average_log_probability,
+                no_speech_probability=reading.no_speech_probability,
+            )
+            for language, reading, own in zip(languages, readings, words, strict=True)
         ]
 
     def heard_nothing(self, transcript: Transcript) -> bool:
@@ -185,48 +199,48 @@ class Transcriber:
         unsure = reading.average_log_probability < self._settings.log_probability_threshold
         return reading.ran_out or reading.repeats or unsure
 
-    def _transcript(
-        self, request: RecognitionRequest, language: _Language, reading: _Reading, source: tuple[EncodedSpeech, int]
-    ) -> Transcript:
+    def _believed(self, reading: _Reading) -> _Reading:
         if self._is_nothing(reading.no_speech_probability, reading.average_log_probability):
-            reading = replace(reading, texts=(), tokens=())
-        tokenizer = self._tokenizer(language.code)
-        if request.kind is RequestKind.INTERIM:
-            probability = min(1.0, math.exp(reading.average_log_probability))
-            words = spread(
-                reading.texts, start_s=request.start_s, duration_s=request.duration_s, probability=probability
-            )
-        else:
-            words = self._align(request, tokenizer, reading, source)
-        return Transcript(
-            text=tokenizer.decode([token for tokens in reading.tokens for token in tokens]).strip(),
-            words=words,
-            language=language.code,
-            language_probability=language.probability,
-            average_log_probability=reading.average_log_probability,
-            no_speech_probability=reading.no_speech_probability,
-        )
+            return replace(reading, texts=(), tokens=())
+        return reading
 
-    def _align(
-        self, request: RecognitionRequest, tokenizer: Tokenizer, reading: _Reading, source: tuple[EncodedSpeech, int]
-    ) -> tuple[Word, ...]:
-        if not reading.texts:
-            return ()
-        encoded, row = source
-        tokens = [token for word in reading.tokens for token in word]
-        mel_frames = max(1, len(request.samples) // MEL_HOP_SAMPLES)
-        (found,) = self._encoder.model.align(
-            _rows(encoded.storage, [row]), tokenizer.sot_sequence, [tokens], mel_frames
-        )
-        return aligned(
-            reading.texts,
-            [len(word) for word in reading.tokens],
-            found.alignments,
-            found.text_token_probs,
-            start_s=request.start_s,
-            duration_s=request.duration_s,
-            frame_s=_FRAME_S,
-        )
+    def _timed(
+        self,
+        requests: Sequence[RecognitionRequest],
+        languages: Sequence[_Language],
+        readings: Sequence[_Reading],
+        sources: Sequence[tuple[EncodedSpeech, int]],
+    ) -> list[tuple[Word, ...]]:
+        """Words of each request; those of finals that can be aligned in one call are."""
+        words: list[tuple[Word, ...]] = [()] * len(requests)
+        together: dict[tuple[int, str], list[int]] = {}
+        for row, (request, reading) in enumerate(zip(requests, readings, strict=True)):
+            if request.kind is RequestKind.INTERIM:
+                probability = min(1.0, math.exp(reading.average_log_probability))
+                duration_s = request.duration_s
+                words[row] = spread(
+                    reading.texts, start_s=request.start_s, duration_s=duration_s, probability=probability
+                )
+            elif reading.texts:
+                together.setdefault((id(sources[row][0]), languages[row].code), []).append(row)
+        for (_, language), rows in together.items():
+            found = self._encoder.model.align(
+                _rows(sources[rows[0]][0].storage, [sources[row][1] for row in rows]),
+                self._tokenizer(language).sot_sequence,
+                [readings[row].flat_tokens for row in rows],
+                [max(1, len(requests[row].samples) // MEL_HOP_SAMPLES) for row in rows],
+            )
+            for row, alignment in zip(rows, found, strict=True):
+                words[row] = aligned(
+                    readings[row].texts,
+                    [len(word) for word in readings[row].tokens],
+                    alignment.alignments,
+                    alignment.text_token_probs,
+                    start_s=requests[row].start_s,
+                    duration_s=requests[row].duration_s,
+                    frame_s=_FRAME_S,
+                )
+        return words
 
     def _tokenizer(self, language: str) -> Tokenizer:
         if language not in self._tokenizers:
