@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from streaming.errors import AudioFormatError
 
 _FULL_SCALE: Final = 32_768.0
+_SIGN_BIT: Final = 0x80
+"""Of a G.711 byte: set for what is positive."""
 
 
 class Encoding(StrEnum):
@@ -95,11 +97,13 @@ def encode(samples: NDArray[np.floating], encoding: Encoding) -> bytes:
 
 
 def _nearest_codes(samples: NDArray[np.floating], table: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The codes whose values lie nearest to the samples."""
-    order = np.argsort(table, kind="stable")
-    values = table[order]
-    edges = (values[1:] + values[:-1]) / 2
-    return order[np.searchsorted(edges, samples)].astype(np.uint8)
+    """The codes whose values lie nearest to the samples; on a decision value, the one further from zero (G.711)."""
+    positive = np.flatnonzero(~np.signbit(table))
+    order = positive[np.argsort(table[positive])]
+    edges = (table[order][1:] + table[order][:-1]) / 2
+    codes = order[np.searchsorted(edges, np.abs(samples), side="right")]
+    signed: NDArray[np.intp] = np.where(samples < 0, codes ^ _SIGN_BIT, codes)
+    return signed.astype(np.uint8)
 
 
 class Decoder:

@@ -14,6 +14,10 @@ from streaming.errors import AudioFormatError
 MIN_RATE_HZ: Final = 8_000
 MAX_RATE_HZ: Final = 192_000
 
+_TELEPHONE_RATE_HZ: Final = 8_000
+"""Here soxr's ordinary engine waits for up to 115 ms of audio at a time. Its engine for varying rates waits for 30 ms,
+and at this ratio, a power of two, it is exact; at others it is not."""
+
 
 def check_rate(rate_hz: int) -> int:
     """The rate, if it is one we read.
@@ -42,8 +46,10 @@ class StreamResampler:
         Raises:
             AudioFormatError: outside 8 to 192 kHz.
         """
-        same = check_rate(rate_hz) == SAMPLE_RATE_HZ
-        self._stream = None if same else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32")
+        self._stream: soxr.ResampleStream | None = None
+        if check_rate(rate_hz) != SAMPLE_RATE_HZ:
+            prompt = rate_hz == _TELEPHONE_RATE_HZ
+            self._stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", vr=prompt)
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resamples a chunk.
@@ -59,7 +65,7 @@ class StreamResampler:
         return np.asarray(self._stream.resample_chunk(samples), dtype=np.float32)
 
     def flush(self) -> NDArray[np.float32]:
-        """Ends the stream and gives what the filter still held."""
+        """Ends the stream and gives what the filter still held; what is pushed next starts another."""
         if self._stream is None:
             return np.zeros(0, dtype=np.float32)
         rest = np.asarray(self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True), dtype=np.float32)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.windows import SAMPLE_RATE_HZ
 from streaming.audio.history import AudioHistory
 from streaming.config import VadSettings
+from streaming.errors import StreamingError
 
 FRAME_SAMPLES: Final = 320
 """20 ms at 16 kHz."""
@@ -116,6 +117,8 @@ class Segmenter:
         self._speech_end = 0
         self._free_from = 0
         """Where the segment before ended."""
+        self._cut_open_until = 0
+        """Speech that begins before this goes on what was cut, however short it is."""
 
     @property
     def open_segment(self) -> OpenSegment | None:
@@ -141,7 +144,14 @@ class Segmenter:
 
         Returns:
             What happened, in order.
+
+        Raises:
+            StreamingError: frames and judgements do not belong together.
         """
+        if frames.shape != (len(speech), FRAME_SAMPLES):
+            raise StreamingError(
+                f"{len(speech)} judgements need frames of shape ({len(speech)}, {FRAME_SAMPLES}), got {frames.shape}"
+            )
         self._forget()
         self._history.append(frames.reshape(-1))
         events: list[SegmentEvent] = []
@@ -153,10 +163,8 @@ class Segmenter:
     def flush(self) -> list[SegmentEvent]:
         """Ends an open segment where it is; what was too short to be one is dropped."""
         events: list[SegmentEvent] = []
-        if self._state is _State.PAUSED:
+        if self._state in {_State.SPEAKING, _State.PAUSED}:
             self._end(self._pause_end(), "stream_end", events)
-        elif self._state is _State.SPEAKING:
-            self._end(self._position, "stream_end", events)
         self._silence()
         self._run_frames = 0
         return events
@@ -169,7 +177,7 @@ class Segmenter:
                 self._state = _State.CANDIDATE
                 onset = self._position - self._run_frames * FRAME_SAMPLES
                 self._start = max(self._free_from, self._history.start, onset - self._pre_roll)
-                self._speech_frames = self._run_frames
+                self._speech_frames = self._least_frames if onset < self._cut_open_until else self._run_frames
                 self._speech_end = self._position
                 self._open_if_enough(events)
             case _State.CANDIDATE:
@@ -206,31 +214,33 @@ class Segmenter:
             self._state = _State.SPEAKING
             self._segment += 1
             events.append(SpeechStarted(self._segment, self._start))
+            self._cut_if_long(events)
 
     def _pause_end(self) -> int:
-        return min(self._speech_end + self._post_roll, self._position)
+        return min(self._speech_end + self._post_roll, self._position, self._start + self._longest)
 
     def _cut_if_long(self, events: list[SegmentEvent]) -> None:
-        if self._position - self._start < self._longest:
-            return
-        if self._state is _State.PAUSED:
+        while self._state is _State.SPEAKING and self._position - self._start >= self._longest:
+            self._cut(events)
+        if self._state is _State.PAUSED and self._position - self._start >= self._longest:
             self._end(self._pause_end(), "max_length", events)
-            return
+
+    def _cut(self, events: list[SegmentEvent]) -> None:
         cut = self._quietest()
-        speech_end = self._speech_end
         self._end(cut, "max_length", events)
-        if speech_end > cut:
+        if self._speech_end > cut:
             self._state = _State.SPEAKING
             self._start = cut
-            self._speech_end = speech_end
             self._segment += 1
             events.append(SpeechStarted(self._segment, cut))
+        else:
+            self._cut_open_until = self._speech_end + self._pause
 
     def _quietest(self) -> int:
         """The middle of the quietest stretch in the last part of the segment, on a frame's edge."""
         first = self._start + int(self._longest * _CUT_FROM) // FRAME_SAMPLES * FRAME_SAMPLES
-        audio = self._history.between(first, self._position)
-        power = np.square(audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)).mean(axis=1)
+        audio = self._history.between(first, self._start + self._longest)
+        power = np.square(_in_frames(audio)).mean(axis=1)
         width = min(_CUT_SMOOTHING_FRAMES, power.size)
         smooth = np.convolve(power, np.full(width, 1 / width), mode="valid")
         frame = int(np.argmin(smooth)) + (width + 1) // 2
@@ -258,6 +268,10 @@ class Segmenter:
 
 def _samples(milliseconds: int) -> int:
     return milliseconds * SAMPLE_RATE_HZ // 1000
+
+
+def _in_frames(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    return audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
 
 
 def _frames(milliseconds: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,13 @@ from streaming.errors import AudioFileError, AudioFormatError
 MAX_CHANNELS: Final = 32
 MICROPHONE_CHUNK_S: Final = 0.02
 _MICROPHONE_QUEUE: Final = 500
+"""10 s: what a reader may fall behind before the oldest audio is lost."""
+
+_RIFF_HEADER_BYTES: Final = 8
+_RIFF_UNKNOWN_SIZE: Final = 0x7FFF_F000
+"""Programs that write a WAV to a pipe put a size from here on, since they do not know it yet."""
+_SHORTFALL_S: Final = 0.1
+"""Durations in headers are rounded, and encoders' delays count in some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,9 @@ def read_file(path: Path) -> AudioFile:
         AudioFileError: it is missing, a folder, empty, no media file, holds no audio stream, or nothing of it can be
             decoded.
     """
-    if path.is_dir():
-        raise AudioFileError(f"{path} is a folder, not an audio file")
     try:
+        if path.is_dir():
+            raise AudioFileError(f"{path} is a folder, not an audio file")
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path} is empty")
         with av.open(str(path)) as container:
@@ -82,44 +89,76 @@ def read_file(path: Path) -> AudioFile:
         # FFmpeg's own errors are of this kind too.
         raise AudioFileError(f"{path} cannot be read as audio: {error.strerror or error}") from error
     except av.error.FFmpegError as error:
-        raise AudioFileError(f"{path} cannot be read as audio: {error}") from error
+        raise AudioFileError(f"{path} cannot be read as audio: {error.strerror or error}") from error
 
 
 def _decode(path: Path, container: Any) -> AudioFile:
     stream = container.streams.audio[0]
     chunks: list[NDArray[np.float32]] = []
-    rate_hz, warning, resampler = 0, None, None
-    try:
-        for frame in container.decode(stream):
-            if resampler is None:
-                rate_hz = frame.sample_rate
-                resampler = av.AudioResampler(format="fltp", layout=frame.layout.name, rate=rate_hz)
-            chunks.extend(np.asarray(part.to_ndarray(), dtype=np.float32) for part in resampler.resample(frame))
-    except av.error.FFmpegError as error:
+    warnings: list[str] = []
+    rate_hz, channels = 0, 0
+    for frame in _frames(container, stream, warnings):
         if not chunks:
-            raise
-        warning = f"breaks off: {error.strerror or error}"
-    if not chunks or not rate_hz:
-        raise AudioFileError(f"{path} holds no samples")
-    try:
-        check_rate(rate_hz)
-    except AudioFormatError as error:
-        raise AudioFileError(f"{path}: {error}") from error
-    samples = np.concatenate(chunks, axis=1)
+            rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
+            _check(path, rate_hz, channels)
+        elif (frame.sample_rate, frame.layout.nb_channels) != (rate_hz, channels):
+            warnings.append("changes its rate or channels; only what comes before was read")
+            break
+        chunks.append(_interleaved(frame))
+    if not chunks:
+        raise AudioFileError(f"{path} holds no samples" + "".join(f": it {warning}" for warning in warnings))
+    samples = np.ascontiguousarray(np.concatenate(chunks).T)
     broken = int(samples.size - np.count_nonzero(np.isfinite(samples)))
     if broken:
-        warning = f"{broken} samples are not finite and were taken for silence"
+        warnings.append(f"has {broken} samples that are not finite and were taken for silence")
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    return AudioFile(np.clip(samples, -1.0, 1.0), rate_hz, warning or _shortfall(stream, samples.shape[1], rate_hz))
+    shortfall = _shortfall(path, container, stream, samples.shape[1] / rate_hz)
+    if shortfall:
+        warnings.append(shortfall)
+    return AudioFile(np.clip(samples, -1.0, 1.0), rate_hz, "; ".join(warnings) or None)
 
 
-def _shortfall(stream: Any, samples: int, rate_hz: int) -> str | None:
+def _check(path: Path, rate_hz: int, channels: int) -> None:
+    try:
+        AudioFormat(Encoding.FLOAT32, rate_hz, channels)
+    except AudioFormatError as error:
+        raise AudioFileError(f"{path}: {error}") from error
+
+
+def _frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
+    """All frames that can be decoded; what cannot is said in `warnings`."""
+    bad_packets = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.error.FFmpegError:
+                bad_packets += 1
+    except av.error.FFmpegError as error:
+        warnings.append(f"breaks off ({error.strerror or error})")
+    if bad_packets:
+        warnings.append(f"has {bad_packets} packets that cannot be decoded")
+
+
+def _interleaved(frame: Any) -> NDArray[np.float32]:
+    """A frame's samples as `[samples, channels]`; PyAV reads planes beyond the eighth from nowhere, so packed."""
+    resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+    parts = [part.to_ndarray().reshape(-1, frame.layout.nb_channels) for part in resampler.resample(frame)]
+    return np.concatenate([np.zeros((0, frame.layout.nb_channels), dtype=np.float32), *parts])
+
+
+def _shortfall(path: Path, container: Any, stream: Any, found_s: float) -> str | None:
     """Says so where the header promises clearly more than was there."""
+    if container.format.name == "wav":
+        # FFmpeg takes a WAV's length from the file's size where the header says more.
+        with path.open("rb") as file:
+            promised_bytes = int.from_bytes(file.read(_RIFF_HEADER_BYTES)[4:], "little") + _RIFF_HEADER_BYTES
+        if path.stat().st_size < promised_bytes < _RIFF_UNKNOWN_SIZE:
+            return f"is cut short: {path.stat().st_size} of {promised_bytes} bytes are there"
     if stream.duration is None or stream.time_base is None:
         return None
     promised_s = float(stream.duration * stream.time_base)
-    found_s = samples / rate_hz
-    if found_s < promised_s - 0.1:
+    if found_s < promised_s - _SHORTFALL_S:
         return f"is cut short: {found_s:.2f} of {promised_s:.2f} s are there"
     return None
 

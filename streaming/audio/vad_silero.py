@@ -18,6 +18,8 @@ _CHUNK: Final = 512
 """The network judges 32 ms at a time."""
 _CONTEXT: Final = 64
 """Samples of the chunk before that it also sees."""
+_CHUNKS_AT_ONCE: Final = 256
+"""8 s in one run of the network, so that a long push takes no more memory than a short one."""
 _STATE: Final = (1, 1, 128)
 
 
@@ -65,11 +67,15 @@ class SileroVad:
         heard = np.concatenate([self._context, samples[: count * _CHUNK]])
         self._context = heard[-_CONTEXT:]
         windows = np.lib.stride_tricks.sliding_window_view(heard, _CHUNK + _CONTEXT)[::_CHUNK]
+        runs = range(0, count, _CHUNKS_AT_ONCE)
+        return self._on_frames(np.concatenate([self._judge(windows[run : run + _CHUNKS_AT_ONCE]) for run in runs]))
+
+    def _judge(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         speech, self._hidden, self._cell = self._network.run(
             ["speech_probs", "hn", "cn"],
             {"input": np.ascontiguousarray(windows), "h": self._hidden, "c": self._cell},
         )
-        return self._on_frames(np.asarray(speech, dtype=np.float32).reshape(-1))
+        return np.asarray(speech, dtype=np.float32).reshape(-1)
 
     def _on_frames(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
         first_held = self._chunks - self._last.size
