@@ -6,12 +6,12 @@ The same clips always give the same samples.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import av
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,7 +88,7 @@ def write(conversation: Conversation, folder: Path) -> None:
     """Writes it as 16-bit FLAC and its script as JSON."""
     pcm = np.rint(conversation.samples * _FULL_SCALE).astype(np.int16)
     with av.open(str(folder / AUDIO), "w", format="flac") as container:
-        stream = container.add_stream("flac", rate=conversation.rate_hz)
+        stream: Any = container.add_stream("flac", rate=conversation.rate_hz)
         stream.layout = "stereo"
         stream.format = "s16"
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm.T).reshape(1, -1), format="s16", layout="stereo")
@@ -103,7 +103,8 @@ def _read(path: Path) -> NDArray[np.float32]:
     audio = read_file(path)
     if audio.rate_hz != SAMPLE_RATE_HZ or len(audio.samples) != 1:
         raise AudioFileError(f"{path} is not 16 kHz mono: {len(audio.samples)} channels at {audio.rate_hz} Hz")
-    return audio.samples[0]
+    samples: NDArray[np.float32] = audio.samples[0]
+    return samples
 
 
 def _clip(described: dict[str, Any], channel: int, start: int, end: int) -> Clip:
@@ -123,7 +124,7 @@ def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     power = np.square(whole).mean(axis=1)
     speech = power >= power.max() * 10 ** (-_SPEECH_BELOW_LOUDEST_DB / 10)
     gain = min(_SPEECH_RMS / float(np.sqrt(power[speech].mean())), _HIGHEST_PEAK / float(np.abs(samples).max()))
-    levelled = samples * np.float32(gain)
+    levelled: NDArray[np.float32] = samples * np.float32(gain)
     fade = np.linspace(0, 1, _FADE_SAMPLES, dtype=np.float32)
     levelled[:_FADE_SAMPLES] *= fade
     levelled[-_FADE_SAMPLES:] *= fade[::-1]
@@ -135,8 +136,16 @@ def _room(random: np.random.Generator, length: int) -> NDArray[np.float32]:
     spectrum = np.fft.rfft(random.standard_normal(length))
     spectrum /= np.sqrt(np.maximum(np.arange(spectrum.size), 1))
     noise = np.fft.irfft(spectrum, length)
-    return (noise * (_ROOM_RMS / np.sqrt(np.square(noise).mean()))).astype(np.float32)
+    levelled: NDArray[np.float32] = (noise * (_ROOM_RMS / np.sqrt(np.square(noise).mean()))).astype(np.float32)
+    return levelled
+
+
+@click.command()
+@click.argument("clips", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def main(clips: Path) -> None:
+    """Builds the packaged conversation from the folder CLIPS."""
+    write(build(clips), FOLDER)
 
 
 if __name__ == "__main__":
-    write(build(Path(sys.argv[1])), FOLDER)
+    main()
