@@ -14,7 +14,7 @@ from models.windows import FINAL_WINDOWS, WindowPolicy
 from trainer.augment import CLEAN
 from trainer.augment import view as view_named
 from trainer.errors import FeatureStoreError
-from trainer.silence import LEAD_S, TAIL_S
+from trainer.silence import LEAD_S, TAIL_S, TRIM_VERSION
 
 POLICY_FILE: Final = "policy.json"
 FORMAT_VERSION: Final = 1
@@ -42,6 +42,8 @@ class StoreSpec:
     """How clips are padded before the backbone sees them, where it matters."""
     speech_margins_s: tuple[float, float] | None = None
     """Audio kept before and behind the speech of a clip; None for text."""
+    trim_version: int | None = None
+    """Of how the speech of a clip is found; None for text."""
 
     @property
     def folder(self) -> str:
@@ -86,6 +88,7 @@ def store_spec(name: str, *, stride: int = 1, view: str = CLEAN) -> StoreSpec:
         arithmetic=WHISPER_ARITHMETIC if windowed else None,
         windows=FINAL_WINDOWS if windowed else None,
         speech_margins_s=(LEAD_S, TAIL_S) if spec.kind == "acoustic" else None,
+        trim_version=TRIM_VERSION if spec.kind == "acoustic" else None,
     )
 
 

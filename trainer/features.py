@@ -77,8 +77,9 @@ class FeatureStore:
         """
         wanted = spec.as_mapping()
         found = read_policy(folder)
-        if found is not None and found != wanted:
-            differing = [key for key in sorted(wanted.keys() | found.keys()) if found.get(key) != wanted.get(key)]
+        # What a policy does not name does not apply: the same as None.
+        differing = [] if found is None else sorted(k for k in wanted | found if found.get(k) != wanted.get(k))
+        if found is not None and differing:
             changes = ", ".join(f"{key} {found.get(key)!r} then, {wanted.get(key)!r} now" for key in differing)
             raise FeatureStoreError(
                 f"{folder}: its features were made under another policy ({changes}); "

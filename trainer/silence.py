@@ -15,6 +15,8 @@ TAIL_S: Final = 0.16
 """Kept behind it, as the segmenter's post-roll."""
 SPEECH_BELOW_LOUDEST_DB: Final = 35.0
 """Frames this far under the clip's loud frames are taken for silence."""
+TRIM_VERSION: Final = 2
+"""Raised when the same clip would be cut elsewhere."""
 
 _LOUD_PERCENTILE: Final = 97
 _SMOOTHED_FRAMES: Final = 3
@@ -35,7 +37,9 @@ def trim_silence(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return samples
     power = np.square(samples[: frames * ENCODER_HOP_SAMPLES].reshape(frames, -1)).mean(axis=1)
     level = 10 * np.log10(power + _EPSILON)
-    smooth = np.convolve(level, np.full(_SMOOTHED_FRAMES, 1 / _SMOOTHED_FRAMES), mode="same")
+    # Levels are negative: what `np.convolve` adds at the ends, 0 dB, would be the loudest sound of all.
+    padded = np.pad(level, _SMOOTHED_FRAMES // 2, mode="edge")
+    smooth = np.convolve(padded, np.full(_SMOOTHED_FRAMES, 1 / _SMOOTHED_FRAMES), mode="valid")
     speech = np.flatnonzero(smooth > np.percentile(smooth, _LOUD_PERCENTILE) - SPEECH_BELOW_LOUDEST_DB)
     start = speech[0] * ENCODER_HOP_SAMPLES - round(LEAD_S * SAMPLE_RATE_HZ)
     end = (speech[-1] + 1) * ENCODER_HOP_SAMPLES + round(TAIL_S * SAMPLE_RATE_HZ)

@@ -16,6 +16,7 @@ from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 from trainer.errors import FeatureStoreError
 from trainer.feature_policy import POLICY_FILE, StoreSpec, store_spec
 from trainer.features import FRAMES_FILE, INDEX_FILE, FeatureStore
+from trainer.silence import LEAD_S, TAIL_S, TRIM_VERSION
 
 DIM = 3
 SPEC = StoreSpec(backbone="made-up", dim=DIM)
@@ -217,6 +218,8 @@ class TestPolicy:
             ({"arithmetic": "float32"}, "arithmetic"),
             ({"windows": INTERIM_WINDOWS}, "windows"),
             ({"dim": 4}, "dim"),
+            ({"speech_margins_s": (0.3, 0.16)}, "speech_margins_s"),
+            ({"trim_version": 2}, "trim_version None then, 2 now"),
         ],
     )
     def test_a_store_of_another_policy_is_refused_and_the_difference_named(
@@ -237,8 +240,19 @@ class TestPolicy:
             replace(SPEC, weights_sha256="abc"),
             replace(SPEC, arithmetic="int8"),
             replace(SPEC, windows=FINAL_WINDOWS),
+            replace(SPEC, speech_margins_s=(0.3, 0.16)),
+            replace(SPEC, trim_version=2),
         ]
-        assert len({spec.fingerprint for spec in [SPEC, *changed]}) == 10
+        assert len({spec.fingerprint for spec in [SPEC, *changed]}) == 12
+
+    def test_a_store_made_before_the_policy_knew_a_field_that_does_not_apply_to_it_is_still_read(
+        self, tmp_path: Path
+    ) -> None:
+        folder = filled(tmp_path / "s", [1])
+        policy = json.loads((folder / POLICY_FILE).read_text())
+        del policy["trim_version"]
+        (folder / POLICY_FILE).write_text(json.dumps(policy))
+        assert len(FeatureStore.open(folder, SPEC)) == 1
 
     def test_a_store_can_be_inspected_without_knowing_its_policy(self, tmp_path: Path) -> None:
         store = FeatureStore.inspect(filled(tmp_path / "s", [1, 2]))
@@ -258,6 +272,11 @@ class TestPolicy:
         assert spec.weights_sha256 is not None
         assert spec.arithmetic == "int8"
         assert spec.folder == "whisper-base-stride4-telephone"
+
+    def test_what_hears_audio_depends_on_how_clips_are_cut_to_their_speech(self) -> None:
+        assert store_spec("whisper-base").trim_version == store_spec("prosody").trim_version == TRIM_VERSION
+        assert store_spec("prosody").speech_margins_s == (LEAD_S, TAIL_S)
+        assert (store_spec("minilm-l6").trim_version, store_spec("minilm-l6").speech_margins_s) == (None, None)
 
     def test_prosody_has_neither_weights_nor_windows(self) -> None:
         spec = store_spec("prosody", view="telephone")
