@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -109,7 +110,8 @@ def fit(
 ) -> FitReport:
     """Trains a model in place and leaves it with its best weights.
 
-    Every batch is a step of AdamW. The learning rate falls along a cosine over the epochs allowed.
+    Every batch is a step of AdamW. The learning rate rises over the first steps, without which post-norm transformers
+    settle badly, and falls along a cosine over the epochs allowed.
 
     Args:
         model: a `Classifier`.
@@ -128,8 +130,9 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(1, stage.epochs))
     mixup = MixUp(stage.mixup, mixup_alpha)
+    total_steps = max(1, stage.epochs) * max(1, -(-epoch(np.random.default_rng(seed)).size // stage.batch))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total_steps, stage.warmup_steps))
     report = FitReport(best_macro_f1=development_macro_f1(predict(model, development, modalities), development))
     best = copy.deepcopy(model.state_dict())
     for number in range(1, stage.epochs + 1):
@@ -142,9 +145,9 @@ def fit(
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
             optimiser.step()
+            schedule.step()
             total += float(loss.detach()) * len(chosen)
             seen += len(chosen)
-        schedule.step()
         reached = development_macro_f1(predict(model, development, modalities), development)
         report.history.append({"epoch": number, "loss": total / max(1, seen), "development_macro_f1": reached})
         if progress is not None:
@@ -157,6 +160,12 @@ def fit(
             break
     model.load_state_dict(best)
     return report
+
+
+def _rate(step: int, total_steps: int, warmup_steps: int) -> float:
+    """Share of the learning rate at a step: a linear rise, times a cosine from 1 to 0."""
+    rise = min(1.0, (step + 1) / (warmup_steps + 1))
+    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
 
 
 def _loss(

@@ -55,6 +55,8 @@ class StageRecipe(_Section):
 
     learning_rate: float = Field(gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    """Batches over which the learning rate rises."""
     epochs: int = Field(ge=0, le=1000)
     """At most this many."""
     patience: int = Field(default=8, ge=1)
