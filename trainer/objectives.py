@@ -47,10 +47,13 @@ def attribute_error(predicted: Tensor, targets: Tensor, known: Tensor) -> Tensor
 
     Args:
         predicted: `[batch, 3]`.
-        targets: `[batch, 3]`, any value where not known.
-        known: `[batch]`, 1 or 0, or the share of a mixed example that is known.
+        targets: `[batch, 3]`, zeros where not known; of a mixed example the sum of what is known, each part times its
+            share.
+        known: `[batch]`, 1 or 0, or the share of a mixed example that is known: its error weighs as much.
     """
-    errors = (predicted - targets).square().mean(dim=-1) * known
+    # An unknown part of a mixture says nothing: what is known of it is brought back onto the scale.
+    whole = targets / torch.where(known > 0, known, 1.0).unsqueeze(-1)
+    errors = (predicted - whole).square().mean(dim=-1) * known
     return errors.sum() / known.sum().clamp(min=1.0)
 
 
