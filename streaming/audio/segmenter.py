@@ -127,6 +127,11 @@ class Segmenter:
             return None
         return OpenSegment(self._segment, self._start, self._position, self._state is _State.PAUSED)
 
+    @property
+    def held_samples(self) -> int:
+        """How much audio is kept: at most the longest segment, the pre-roll, and what the last push brought."""
+        return self._history.end - self._history.start
+
     def audio(self, start_sample: int, end_sample: int) -> NDArray[np.float32]:
         """Audio of the segment that is open or has just ended, until the next `push`.
 
