@@ -1,0 +1,386 @@
+"""From speech decisions to segments."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streaming.audio.segmenter import (
+    FRAME_SAMPLES,
+    Segmenter,
+    SegmentEvent,
+    SpeechEnded,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+)
+from streaming.config import VadSettings
+from streaming.errors import StreamingError
+
+SETTINGS = VadSettings(
+    threshold=0.5,
+    start_ms=60,
+    pause_ms=200,
+    endpoint_ms=600,
+    pre_roll_ms=300,
+    post_roll_ms=160,
+    min_segment_ms=200,
+    max_segment_s=2.0,
+)
+LONG = SETTINGS.model_copy(update={"max_segment_s": 20.0})
+MS = 16
+"""Samples in a millisecond."""
+
+
+def speech(pattern: str) -> NDArray[np.float32]:
+    """Decisions written as `"#20 .30"`: 20 frames of speech, 30 of silence."""
+    runs = [(run[0] == "#", int(run[1:])) for run in pattern.split()]
+    return np.concatenate([np.full(count, float(spoken), dtype=np.float32) for spoken, count in runs])
+
+
+def audio(frames: int) -> NDArray[np.float32]:
+    """Audio in which each sample is told from all others."""
+    return (np.arange(frames * FRAME_SAMPLES, dtype=np.float32) / 2**24).reshape(-1, FRAME_SAMPLES)
+
+
+def run(pattern: str, chosen: VadSettings = LONG, *, flush: bool = False) -> list[SegmentEvent]:
+    segmenter, decisions = Segmenter(chosen), speech(pattern)
+    events = segmenter.push(audio(len(decisions)), decisions)
+    return events + segmenter.flush() if flush else events
+
+
+def test_a_segment_starts_with_its_pre_roll() -> None:
+    assert run(".50 #20") == [SpeechStarted(1, 1000 * MS - 300 * MS)]
+
+
+def test_a_pre_roll_does_not_reach_before_the_stream() -> None:
+    assert run(".5 #20") == [SpeechStarted(1, 0)]
+
+
+def test_a_segment_does_not_start_before_there_is_enough_speech() -> None:
+    assert run(".50 #9") == []
+    assert run(".50 #10") == [SpeechStarted(1, 700 * MS)]
+
+
+def test_clicks_are_no_speech() -> None:
+    assert run(".20 " + "#2 .3 " * 50, flush=True) == []
+
+
+def test_short_speech_is_dropped_even_at_the_end_of_the_stream() -> None:
+    assert run(".50 #9", flush=True) == []
+
+
+def test_speech_with_gaps_shorter_than_a_pause_is_enough_together() -> None:
+    assert run(".50 #5 .9 #5") == [SpeechStarted(1, 700 * MS)]
+
+
+def test_speech_with_longer_gaps_is_not() -> None:
+    assert run(".50 #5 .10 #5 .10 #5") == []
+
+
+def test_a_pause_tells_where_the_segment_would_end() -> None:
+    assert run("#50 .10") == [SpeechStarted(1, 0), SpeechPaused(1, 0, 1160 * MS)]
+
+
+def test_no_pause_before_its_time() -> None:
+    assert run("#50 .9") == [SpeechStarted(1, 0)]
+
+
+def test_a_pause_that_goes_on_is_the_end_and_ends_where_it_said() -> None:
+    assert run("#50 .30") == [
+        SpeechStarted(1, 0),
+        SpeechPaused(1, 0, 1160 * MS),
+        SpeechEnded(1, 0, 1160 * MS, "silence"),
+    ]
+
+
+def test_no_end_before_its_time() -> None:
+    assert run("#50 .29")[-1] == SpeechPaused(1, 0, 1160 * MS)
+
+
+def test_speech_resumes_a_paused_segment() -> None:
+    assert run("#50 .15 #3 .30") == [
+        SpeechStarted(1, 0),
+        SpeechPaused(1, 0, 1160 * MS),
+        SpeechResumed(1),
+        SpeechPaused(1, 0, (1360 + 160) * MS),
+        SpeechEnded(1, 0, (1360 + 160) * MS, "silence"),
+    ]
+
+
+def test_a_click_does_not_resume_a_paused_segment_nor_move_its_end() -> None:
+    assert run("#50 .15 #2 .13") == run("#50 .30")
+
+
+def test_a_post_roll_never_reaches_beyond_what_made_the_pause() -> None:
+    long_roll = LONG.model_copy(update={"post_roll_ms": 2000})
+    assert run("#50 .30", long_roll)[-1] == SpeechEnded(1, 0, 1200 * MS, "silence")
+
+
+def test_a_pre_roll_never_reaches_into_the_segment_before() -> None:
+    wide = LONG.model_copy(update={"pre_roll_ms": 2000})
+    first_end, second_start = 1160 * MS, run("#50 .30 #20", wide)[-1]
+    assert second_start == SpeechStarted(2, first_end)
+
+
+def test_segments_are_counted() -> None:
+    numbers = [event.segment for event in run("#20 .40 #20 .40 #20 .40") if isinstance(event, SpeechStarted)]
+    assert numbers == [1, 2, 3]
+
+
+def test_flush_ends_open_speech() -> None:
+    assert run("#50", flush=True) == [SpeechStarted(1, 0), SpeechEnded(1, 0, 1000 * MS, "stream_end")]
+
+
+def test_flush_ends_paused_speech_where_the_pause_said() -> None:
+    assert run("#50 .15", flush=True)[-2:] == [
+        SpeechPaused(1, 0, 1160 * MS),
+        SpeechEnded(1, 0, 1160 * MS, "stream_end"),
+    ]
+
+
+def test_flush_in_silence_says_nothing() -> None:
+    assert run("#50 .50", flush=True) == run("#50 .50")
+
+
+def test_speech_after_a_flush_is_another_segment_that_begins_where_the_last_ended() -> None:
+    segmenter = Segmenter(LONG)
+    segmenter.push(audio(50), speech("#50"))
+    segmenter.flush()
+    assert segmenter.push(audio(20), speech("#20")) == [SpeechStarted(2, 1000 * MS)]
+
+
+def test_over_long_speech_is_cut_at_the_quietest_point_of_its_last_third() -> None:
+    segmenter, frames = Segmenter(SETTINGS), np.full((100, FRAME_SAMPLES), 0.5, dtype=np.float32)
+    frames[30:40] = 0.0  # quieter, but too early
+    frames[80:87] = 0.1
+    frames[95] = 0.0  # quieter, but too short
+    events = segmenter.push(frames, speech("#100"))
+    cut = events[1].end_sample if isinstance(events[1], SpeechEnded) else -1
+    assert 80 * FRAME_SAMPLES < cut < 87 * FRAME_SAMPLES
+    assert events == [SpeechStarted(1, 0), SpeechEnded(1, 0, cut, "max_length"), SpeechStarted(2, cut)]
+
+
+def test_a_cut_within_a_gap_leaves_no_empty_segment_behind() -> None:
+    segmenter, frames = Segmenter(SETTINGS), np.full((140, FRAME_SAMPLES), 0.5, dtype=np.float32)
+    frames[92:] = 0.0
+    events = segmenter.push(frames, speech("#92 .48"))
+    assert [type(event) for event in events] == [SpeechStarted, SpeechEnded]
+
+
+def test_a_short_word_after_a_cut_within_a_gap_is_kept() -> None:
+    segmenter, frames = Segmenter(SETTINGS), np.full((140, FRAME_SAMPLES), 0.5, dtype=np.float32)
+    frames[92:100] = 0.0
+    events = segmenter.push(frames, speech("#92 .8 #4 .36"))
+    ends = [event for event in events if isinstance(event, SpeechEnded)]
+    assert [end.reason for end in ends] == ["max_length", "silence"]
+    assert ends[1].start_sample == ends[0].end_sample
+    assert ends[1].end_sample >= 104 * FRAME_SAMPLES
+
+
+def test_a_paused_segment_that_gets_too_long_ends_with_its_speech() -> None:
+    assert run("#85 .30", SETTINGS)[-2:] == [
+        SpeechPaused(1, 0, 1860 * MS),
+        SpeechEnded(1, 0, 1860 * MS, "max_length"),
+    ]
+
+
+def test_a_segment_whose_pre_roll_ends_within_a_frame_is_not_too_long_either() -> None:
+    odd = SETTINGS.model_copy(update={"pre_roll_ms": 30, "post_roll_ms": 200})
+    longest = 970 * MS + 2000 * MS
+    assert run(".50 #89 .30", odd)[-2:] == [
+        SpeechPaused(1, 970 * MS, longest),
+        SpeechEnded(1, 970 * MS, longest, "max_length"),
+    ]
+
+
+def test_sparse_speech_that_takes_longer_than_a_segment_to_be_enough_is_cut_at_once() -> None:
+    demanding = SETTINGS.model_copy(update={"min_segment_ms": 1000})
+    decisions = speech("#3 " + ".9 #1 " * 47)
+    fading = audio(len(decisions))[::-1]
+    events = Segmenter(demanding).push(fading, decisions)
+    ends = [event for event in events if isinstance(event, SpeechEnded)]
+    assert len(ends) >= 4  # 9.5 s in stretches of at most 2 s
+    assert all(end.end_sample - end.start_sample <= 2000 * MS for end in ends)
+    assert all(before.end_sample == after.start_sample for before, after in pairwise(ends))
+    assert isinstance(events[-1], SpeechStarted)
+
+
+def test_frames_pushed_one_by_one_give_the_same_segments() -> None:
+    segmenter, decisions = Segmenter(SETTINGS), speech(".50 #20 .40 #150 .40")
+    frames = noise(len(decisions))
+    events = [event for i in range(len(decisions)) for event in segmenter.push(frames[i : i + 1], decisions[i : i + 1])]
+    assert events + segmenter.flush() == heard(SETTINGS, decisions)
+
+
+def test_the_open_segment_is_shown_while_it_goes_on() -> None:
+    segmenter = Segmenter(LONG)
+    segmenter.push(audio(9), speech("#9"))
+    assert segmenter.open_segment is None
+    segmenter.push(audio(11), speech("#11"))
+    opened = segmenter.open_segment
+    assert opened is not None
+    assert (opened.segment, opened.start_sample, opened.end_sample, opened.is_paused) == (1, 0, 400 * MS, False)
+    segmenter.push(audio(10), speech(".10"))
+    paused = segmenter.open_segment
+    assert paused is not None
+    assert paused.is_paused
+    segmenter.push(audio(20), speech(".20"))
+    assert segmenter.open_segment is None
+
+
+def test_the_audio_of_a_segment_that_just_ended_can_be_read() -> None:
+    segmenter, frames = Segmenter(LONG), audio(130)
+    ended = segmenter.push(frames, speech(".50 #50 .30"))[-1]
+    assert isinstance(ended, SpeechEnded)
+    read = segmenter.audio(ended.start_sample, ended.end_sample)
+    np.testing.assert_array_equal(read, frames.reshape(-1)[ended.start_sample : ended.end_sample])
+
+
+def test_decisions_at_the_threshold_are_speech() -> None:
+    segmenter = Segmenter(LONG)
+    assert segmenter.push(audio(20), np.full(20, 0.5, dtype=np.float32))
+    assert Segmenter(LONG).push(audio(20), np.full(20, 0.49, dtype=np.float32)) == []
+
+
+@pytest.mark.parametrize("frames", [audio(3), np.zeros((4, 319), dtype=np.float32), np.zeros(1280, dtype=np.float32)])
+def test_frames_and_decisions_that_do_not_match_are_refused(frames: NDArray[np.float32]) -> None:
+    with pytest.raises(StreamingError, match=r"4 judgements need frames of shape \(4, 320\)"):
+        Segmenter(LONG).push(frames, np.zeros(4, dtype=np.float32))
+
+
+any_settings = st.builds(
+    lambda start, pause, more, pre, post, least, longest: VadSettings(
+        threshold=0.5,
+        start_ms=start,
+        pause_ms=pause,
+        endpoint_ms=max(40, pause + more),
+        pre_roll_ms=pre,
+        post_roll_ms=post,
+        min_segment_ms=least,
+        max_segment_s=longest,
+    ),
+    st.integers(20, 200),
+    st.integers(20, 400),
+    st.integers(0, 600),
+    st.integers(0, 500),
+    st.integers(0, 400),
+    st.integers(20, 3000),
+    st.floats(2, 4),
+)
+any_decisions = st.lists(
+    st.tuples(st.booleans(), st.integers(1, 4) | st.integers(1, 60) | st.integers(100, 400)), min_size=1, max_size=14
+).map(lambda runs: np.concatenate([np.full(count, float(spoken), dtype=np.float32) for spoken, count in runs]))
+
+
+def noise(frames: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (frames, FRAME_SAMPLES)).astype(np.float32)
+
+
+def ended(events: list[SegmentEvent]) -> list[SpeechEnded]:
+    return [event for event in events if isinstance(event, SpeechEnded)]
+
+
+def heard(chosen: VadSettings, decisions: NDArray[np.float32]) -> list[SegmentEvent]:
+    segmenter = Segmenter(chosen)
+    return segmenter.push(noise(len(decisions)), decisions) + segmenter.flush()
+
+
+@settings(deadline=None)
+@given(any_settings, any_decisions, st.lists(st.integers(0, 1000), max_size=10))
+def test_how_frames_are_chunked_changes_nothing(
+    chosen: VadSettings, decisions: NDArray[np.float32], cuts: list[int]
+) -> None:
+    segmenter, events = Segmenter(chosen), list[SegmentEvent]()
+    frames = noise(len(decisions))
+    read: list[NDArray[np.float32]] = []
+    bounds = sorted({0, len(decisions), *(min(cut, len(decisions)) for cut in cuts)})
+    for start, end in pairwise(bounds):
+        new = segmenter.push(frames[start:end], decisions[start:end])
+        read += [segmenter.audio(end.start_sample, end.end_sample) for end in ended(new)]
+        events += new
+    last = segmenter.flush()
+    read += [segmenter.audio(end.start_sample, end.end_sample) for end in ended(last)]
+    assert events + last == heard(chosen, decisions)
+    for end, samples in zip(ended(events + last), read, strict=True):
+        np.testing.assert_array_equal(samples, frames.reshape(-1)[end.start_sample : end.end_sample])
+
+
+@settings(deadline=None)
+@given(any_settings, any_decisions)
+def test_segments_are_in_order_apart_and_never_too_long(chosen: VadSettings, decisions: NDArray[np.float32]) -> None:
+    segments = ended(heard(chosen, decisions))
+    assert [segment.segment for segment in segments] == list(range(1, len(segments) + 1))
+    for segment in segments:
+        assert 0 <= segment.start_sample < segment.end_sample <= len(decisions) * FRAME_SAMPLES
+        assert segment.end_sample - segment.start_sample <= chosen.max_segment_s * 16_000
+    for before, after in pairwise(segments):
+        assert before.end_sample <= after.start_sample
+
+
+@settings(deadline=None)
+@given(any_settings, any_decisions)
+def test_every_event_has_its_place_in_the_story(chosen: VadSettings, decisions: NDArray[np.float32]) -> None:
+    state, opened, number = "silent", SpeechStarted(0, 0), 0
+    paused_end: int | None = None
+    for event in heard(chosen, decisions):
+        match event:
+            case SpeechStarted():
+                assert (state, event.segment) == ("silent", number + 1)
+                state, opened, number = "speaking", event, event.segment
+            case SpeechPaused():
+                assert state == "speaking"
+                state, paused_end = "paused", event.end_sample
+            case SpeechResumed():
+                assert state == "paused"
+                state, paused_end = "speaking", None
+            case SpeechEnded():
+                assert state != "silent"
+                assert event.start_sample == opened.start_sample
+                assert event.reason != "silence" or state == "paused"
+                assert state != "paused" or event.end_sample == paused_end
+                state, paused_end = "silent", None
+        assert event.segment == number
+    assert state == "silent"
+
+
+@settings(deadline=None)
+@given(any_settings, any_decisions)
+def test_all_speech_long_enough_lies_within_segments(chosen: VadSettings, decisions: NDArray[np.float32]) -> None:
+    covered = np.zeros(len(decisions) * FRAME_SAMPLES, dtype=np.int64)
+    for segment in ended(heard(chosen, decisions)):
+        covered[segment.start_sample : segment.end_sample] += 1
+    assert covered.max(initial=0) <= 1
+    enough = max(-(-chosen.start_ms // 20), -(-chosen.min_segment_ms // 20))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], decisions, [0]])))
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - start >= enough:
+            assert covered[start * FRAME_SAMPLES : end * FRAME_SAMPLES].all()
+
+
+@settings(deadline=None)
+@given(any_settings)
+def test_after_a_cut_the_next_segment_begins_where_the_last_ended(chosen: VadSettings) -> None:
+    segments = ended(heard(chosen, np.ones(700, dtype=np.float32)))
+    assert len(segments) >= 4
+    assert all(segment.reason == "max_length" for segment in segments[:-1])
+    assert all(before.end_sample == after.start_sample for before, after in pairwise(segments))
+    assert (segments[0].start_sample, segments[-1].end_sample) == (0, 700 * FRAME_SAMPLES)
+
+
+@pytest.mark.parametrize("pattern", [".3000", "#3000", "#2 .3 " * 600, "#30 .12 " * 70, "#40 .60 " * 30])
+def test_memory_does_not_grow_with_the_stream(pattern: str) -> None:
+    segmenter, decisions = Segmenter(SETTINGS), speech(pattern)
+    frames = noise(50)
+    largest = 0
+    for start in range(0, len(decisions), 50):
+        part = decisions[start : start + 50]
+        segmenter.push(frames[: len(part)], part)
+        largest = max(largest, segmenter.held_samples)
+    pushed, spare = 50 * FRAME_SAMPLES, (300 + 200) * MS
+    assert largest <= SETTINGS.max_segment_s * 16_000 + pushed + spare
