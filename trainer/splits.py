@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.dataset import TrainingSet
 from trainer.errors import RecipeError
@@ -30,8 +31,9 @@ def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) 
 
     Args:
         data: everything that may be trained on.
-        share: of the speakers of each corpus, at least one where there are enough.
-        quota: most examples of a corpus in an epoch; development holds a fifth of that at most.
+        share: of the speakers of each corpus, at least one where there are enough, and never all.
+        quota: most examples of a corpus in an epoch; development takes no further speaker once it holds a fifth of
+            that.
         seed: draws the speakers.
 
     Raises:
@@ -44,19 +46,33 @@ def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) 
     for corpus in dict.fromkeys(data.corpora):
         inside = corpora == corpus
         names = np.unique(speakers[inside])
-        if names.size >= MIN_SPEAKERS_TO_SPLIT:
-            count = max(1, round(share * names.size))
-            chosen = rng.choice(names, size=count, replace=False)
-            members = np.flatnonzero(inside & np.isin(speakers, chosen))
-        else:
+        if names.size < MIN_SPEAKERS_TO_SPLIT:
             continue
+        count = min(max(1, round(share * names.size)), names.size - 1)
+        chosen = rng.choice(names, size=count, replace=False)
+        members = np.flatnonzero(inside & np.isin(speakers, chosen))
         limit = quota.get(corpus)
         if limit is not None and members.size > limit // 5:
-            members = rng.choice(members, size=max(1, limit // 5), replace=False)
+            members = _whole_speakers(members, speakers, max(1, limit // 5), rng)
         held[members] = True
-    if not held.any() or held.all():
+    if not held.any():
         raise RecipeError("no speaker can be held out for development: the corpora need at least five speakers in one")
     return Split(data.select(np.flatnonzero(~held)), data.select(np.flatnonzero(held)))
+
+
+def _whole_speakers(members: Indices, speakers: NDArray[np.str_], limit: int, rng: np.random.Generator) -> Indices:
+    """Everything of as many speakers as it takes to reach `limit` examples: nobody is held out by half."""
+    drawn = rng.choice(members, size=limit, replace=False)
+    names, counts = np.unique(speakers[members], return_counts=True)
+    examples = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    chosen: list[str] = []
+    taken = 0
+    for name in dict.fromkeys(speakers[drawn].tolist()):
+        if taken >= limit:
+            break
+        chosen.append(name)
+        taken += examples[name]
+    return members[np.isin(speakers[members], chosen)]
 
 
 def hold_half(data: TrainingSet, seed: int) -> Split:
