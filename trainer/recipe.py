@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.backbones.registry import backbone
+from models.deepser import DeepSERConfig
 from models.emotions import MSP_NAMES, LabelSet
+from trainer.augment import view
 from trainer.errors import RecipeError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -16,7 +20,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModalityRecipe(_Section):
@@ -84,7 +88,7 @@ class Recipe(_Section):
     seed: int = Field(default=2506, ge=0)
     labels: tuple[str, ...] = MSP_NAMES
     corpora: tuple[str, ...] = Field(min_length=1)
-    quota: dict[str, int] = Field(default_factory=dict)
+    quota: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Most examples a corpus gives to one epoch, drawn anew each epoch."""
     views: tuple[str, ...] = ("clean",)
     """Waveform views of every clip that training sees; `clean` alone is used to choose and to test."""
@@ -114,11 +118,34 @@ class Recipe(_Section):
         strangers = self.speaker.keys() - self.modalities.keys()
         if strangers:
             raise ValueError(f"[speaker] names {sorted(strangers)}, which [modalities] does not define")
+        strangers = self.quota.keys() - set(self.corpora)
+        if strangers:
+            raise ValueError(f"[quota] names {sorted(strangers)}, which corpora does not list")
         for member in self.members:
             missing = set(member.modalities) - set(self.modalities)
             if missing:
                 raise ValueError(f"member {member.name} reads {sorted(missing)}, which [modalities] does not define")
+            self._shape(member)
+        unread = self.modalities.keys() - {name for member in self.members for name in member.modalities}
+        if unread:
+            raise ValueError(f"no member reads {sorted(unread)}: take it out of [modalities]")
+        LabelSet(self.labels)
+        for name in self.views:
+            view(name)
         return self
+
+    def _shape(self, member: MemberRecipe) -> None:
+        """Builds the member's configuration, so that what cannot be built is found before anything is trained."""
+        try:
+            DeepSERConfig(
+                modalities=member.modalities,
+                dims=tuple(backbone(self.modalities[name].backbone).dim for name in member.modalities),
+                labels=len(self.labels),
+                width=member.width,
+                heads=member.heads,
+            )
+        except ValueError as error:
+            raise ValueError(f"member {member.name}: {error}") from error
 
     @property
     def label_set(self) -> LabelSet:
@@ -145,8 +172,21 @@ def load_recipe(source: str | Path) -> Recipe:
         raise RecipeError(f"no recipe {source}: give a TOML file, or one of the packaged ones ({packaged})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: {error}") from error
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """Checks a recipe that has been read.
+
+    Args:
+        values: as in a recipe's file, or a bundle's manifest.
+        source: where they come from, for the message.
+
+    Raises:
+        RecipeError: a key is unknown, missing or out of bounds.
+    """
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
-        raise RecipeError(f"{path}: " + "; ".join(lines)) from error
+        raise RecipeError(f"{source}: " + "; ".join(lines)) from error
