@@ -1,0 +1,265 @@
+"""Fitting: every batch trains, the best weights stay, chance is the seed's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from models.deepser import DeepSER, DeepSERConfig
+from tests.fakes.examples import DIMS, LABELS, example, frames, learnable_set
+from trainer import fitting
+from trainer.dataset import TrainingSet
+from trainer.fitting import FitReport, Scores, development_macro_f1, fit, predict
+from trainer.objectives import Objective
+from trainer.recipe import StageRecipe
+from trainer.sampling import Indices
+
+BOTH = ("voice", "words")
+STAGE = StageRecipe(learning_rate=0.01, epochs=4, patience=4, batch=8, warmup_steps=0)
+
+
+def member(seed: int = 0) -> DeepSER:
+    torch.manual_seed(seed)
+    return DeepSER(
+        DeepSERConfig(modalities=BOTH, dims=tuple(DIMS[m] for m in BOTH), labels=len(LABELS), width=8, feed_forward=16)
+    )
+
+
+def run(
+    model: nn.Module,
+    data: TrainingSet,
+    *,
+    stage: StageRecipe = STAGE,
+    development: TrainingSet | None = None,
+    seed: int = 1,
+    objective: Objective = Objective(),  # noqa: B008 - frozen
+    progress: list[tuple[int, int, float]] | None = None,
+) -> FitReport:
+    return fit(
+        model,
+        data,
+        development or learnable_set(seed=7),
+        BOTH,
+        epoch=lambda rng: rng.permutation(len(data)).astype(np.int64),
+        stage=stage,
+        objective=objective,
+        mixup_alpha=0.2,
+        weights=None,
+        seed=seed,
+        progress=None if progress is None else lambda *told: progress.append(told),
+    )
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@dataclass
+class Watched:
+    """What happened to a model: its weights whenever it read a training batch, and after."""
+
+    weights: list[Tensor] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    seen = Watched()
+    fuse = DeepSER.fuse
+
+    def watching(self: DeepSER, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        if self.training:
+            seen.weights.append(flat(self))
+            seen.sizes.append(inputs["voice"].shape[0])
+        return fuse(self, inputs, masks)
+
+    monkeypatch.setattr(DeepSER, "fuse", watching)
+    return seen
+
+
+class TestTraining:
+    def test_every_batch_of_every_epoch_trains(self, watched: Watched) -> None:
+        model = member()
+        run(model, learnable_set(30), stage=replace_stage(epochs=2))
+        assert sorted(watched.sizes) == [6, 6, 8, 8, 8, 8, 8, 8]
+        changes = [
+            float((after - before).abs().max())
+            for before, after in zip(watched.weights, watched.weights[1:], strict=False)
+        ]
+        assert len(changes) == 7
+        assert min(changes) > 1e-6
+
+    def test_it_learns_what_can_be_learnt(self) -> None:
+        model, development = member(seed=1), learnable_set(seed=7)
+        before = development_macro_f1(predict(model, development, BOTH), development)
+        report = run(model, learnable_set(96), development=development, stage=replace_stage(epochs=6, warmup_steps=10))
+        assert report.best_macro_f1 > max(0.8, before)
+
+    def test_every_part_of_a_member_is_trained(self) -> None:
+        model = member()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        rated = [replace(e, attributes=np.array([2, 4, 6], np.float32)) for e in learnable_set(48).examples]
+        run(model, TrainingSet(rated, LABELS, DIMS))
+        assert [name for name, p in model.named_parameters() if torch.equal(before[name], p)] == []
+
+    def test_the_learning_rate_rises_with_every_batch_and_then_falls_to_nothing(self) -> None:
+        rates: list[float] = []
+        hook = register_optimizer_step_pre_hook(lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"]))
+        try:
+            run(member(), learnable_set(64), stage=replace_stage(epochs=5, warmup_steps=9))
+        finally:
+            hook.remove()
+        assert len(rates) == 5 * 8
+        peak = int(np.argmax(rates))
+        assert rates[0] == pytest.approx(STAGE.learning_rate / 10)
+        assert 6 <= peak <= 9
+        assert (np.diff(rates[: peak + 1]) > 0).all()
+        assert (np.diff(rates[peak:]) < 0).all()
+        assert rates[-1] < STAGE.learning_rate / 100
+
+    def test_without_warm_up_it_starts_at_its_height(self) -> None:
+        rates: list[float] = []
+        hook = register_optimizer_step_pre_hook(lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"]))
+        try:
+            run(member(), learnable_set(8), stage=replace_stage(epochs=1))
+        finally:
+            hook.remove()
+        assert rates == [STAGE.learning_rate]
+
+    def test_no_epoch_leaves_the_model_as_it_was(self) -> None:
+        model = member()
+        before = flat(model)
+        report = run(model, learnable_set(), stage=replace_stage(epochs=0))
+        assert torch.equal(flat(model), before)
+        assert (report.best_epoch, report.history) == (0, [])
+
+
+class TestChance:
+    def test_the_same_seed_gives_the_same_weights_bit_for_bit(self) -> None:
+        noisy = replace_stage(mixup=0.5, modality_drop=0.3)
+        models = []
+        for disturbance in (3, 4):
+            model = member()
+            torch.manual_seed(disturbance)
+            run(model, learnable_set(), stage=noisy)
+            models.append(flat(model))
+        assert torch.equal(*models)
+
+    def test_another_seed_gives_others(self) -> None:
+        models = [member(), member()]
+        for seed, model in enumerate(models):
+            run(model, learnable_set(), seed=seed)
+        assert not torch.equal(flat(models[0]), flat(models[1]))
+
+
+class TestChoosing:
+    """Development macro-F1 is scripted here, so that the choice alone is tested."""
+
+    def fitted(
+        self, monkeypatch: pytest.MonkeyPatch, scores: list[float], *, patience: int = 99
+    ) -> tuple[FitReport, list[Tensor], Tensor]:
+        model, told, kept = member(), iter(scores), []
+
+        def scripted(_scores: Scores, _data: TrainingSet) -> float:
+            kept.append(flat(model))
+            return next(told)
+
+        monkeypatch.setattr(fitting, "development_macro_f1", scripted)
+        report = run(model, learnable_set(), stage=replace_stage(epochs=len(scores) - 1, patience=patience))
+        return report, kept, flat(model)
+
+    def test_the_best_epoch_s_weights_are_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        report, kept, final = self.fitted(monkeypatch, [0.1, 0.3, 0.7, 0.5, 0.6])
+        assert (report.best_epoch, report.best_macro_f1) == (2, 0.7)
+        assert torch.equal(final, kept[2])
+        assert not torch.equal(final, kept[4])
+
+    def test_of_equals_the_first_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        report, kept, final = self.fitted(monkeypatch, [0.1, 0.7, 0.7])
+        assert report.best_epoch == 1
+        assert torch.equal(final, kept[1])
+
+    def test_where_training_only_harms_the_weights_it_started_from_are_left(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        report, kept, final = self.fitted(monkeypatch, [0.9, 0.3, 0.4])
+        assert (report.best_epoch, report.best_macro_f1) == (0, 0.9)
+        assert torch.equal(final, kept[0])
+
+    def test_it_stops_when_nothing_gets_better_for_as_long_as_patience_lasts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        report, _, _ = self.fitted(monkeypatch, [0.1, 0.2, 0.6, 0.5, 0.4, 0.9, 0.9], patience=2)
+        assert [entry["epoch"] for entry in report.history] == [1, 2, 3, 4]
+        assert report.best_epoch == 2
+
+    def test_every_epoch_is_told_and_recorded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        scores = iter([0.0, 0.25, 0.5])
+        monkeypatch.setattr(fitting, "development_macro_f1", lambda *_: next(scores))
+        told: list[tuple[int, int, float]] = []
+        report = run(member(), learnable_set(), stage=replace_stage(epochs=2), progress=told)
+        assert told == [(1, 2, 0.25), (2, 2, 0.5)]
+        assert [entry["development_macro_f1"] for entry in report.history] == [0.25, 0.5]
+        assert all(entry["loss"] > 0 for entry in report.history)
+
+
+class TestScoring:
+    def test_scores_stand_in_the_order_of_the_set_whatever_the_batches(self) -> None:
+        model, data = member(), learnable_set(150)
+        scores = predict(model, data, BOTH)
+        for position in (0, 1, 77, 149):
+            alone = predict(model, data.select(np.array([position])), BOTH)
+            np.testing.assert_allclose(scores.logits[position], alone.logits[0], atol=1e-5)
+            np.testing.assert_allclose(scores.attributes[position], alone.attributes[0], atol=1e-5)
+
+    def test_dropout_is_off(self) -> None:
+        torch.manual_seed(0)
+        model = DeepSER(
+            DeepSERConfig(modalities=("voice",), dims=(3,), labels=4, width=8, feed_forward=8, input_dropout=0.9)
+        ).train()
+        data = learnable_set(8)
+        first, again = (predict(model, data, ("voice",)).logits for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+
+    def test_of_nothing_there_is_nothing(self) -> None:
+        scores = predict(member(), TrainingSet([], LABELS, DIMS), BOTH)
+        assert (scores.logits.shape, scores.attributes.shape) == ((0, 4), (0, 3))
+
+
+class TestDevelopmentFigure:
+    def scored(self, data: TrainingSet, predicted: list[int]) -> float:
+        logits = np.eye(4, dtype=np.float32)[predicted]
+        return development_macro_f1(Scores(logits, np.zeros((len(data), 3), np.float32)), data)
+
+    def made(self, spoken: Indices, written: Indices, *, ambiguous: frozenset[int] = frozenset()) -> TrainingSet:
+        voices = [
+            example(f"v{i}", label, voice=frames(1.0), ambiguous=i in ambiguous) for i, label in enumerate(spoken)
+        ]
+        texts = [example(f"t{i}", label, words=frames(1.0, dim=2)) for i, label in enumerate(written)]
+        return TrainingSet([*voices, *texts], LABELS, DIMS)
+
+    def test_speech_and_text_count_the_same_however_many_there_are(self) -> None:
+        data = self.made([0, 1], [0, 1, 2, 3] * 25)
+        assert self.scored(data, [0, 1] + [0, 1, 2, 3] * 25) == 1.0
+        # All speech right, all text wrong.
+        assert self.scored(data, [0, 1] + [1, 2, 3, 0] * 25) == pytest.approx(0.5)
+
+    def test_one_kind_alone_is_the_whole_figure(self) -> None:
+        assert self.scored(self.made([0, 1], []), [0, 1]) == 1.0
+        assert self.scored(self.made([], [0, 1]), [1, 0]) == 0.0
+
+    def test_what_annotators_did_not_agree_on_does_not_count(self) -> None:
+        data = self.made([0, 1, 2], [], ambiguous=frozenset({2}))
+        assert self.scored(data, [0, 1, 3]) == 1.0
+
+    def test_with_nothing_to_measure_it_is_0(self) -> None:
+        assert self.scored(self.made([0], [], ambiguous=frozenset({0})), [0]) == 0.0
+
+
+def replace_stage(**changes: float) -> StageRecipe:
+    return STAGE.model_copy(update=changes)
