@@ -30,7 +30,7 @@ class Artefacts:
         """Opens or makes the folder.
 
         Raises:
-            RecipeError: it holds a run of another recipe or with other data.
+            RecipeError: it holds a run of another recipe, or one that others were kept out of.
         """
         self.folder = spec.folder
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -42,11 +42,30 @@ class Artefacts:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found != wanted:
                 raise RecipeError(
-                    f"{self.folder} holds a run of another recipe: give another --work folder, or delete it"
+                    f"{self.folder} holds a run of another recipe, or one without other speakers: "
+                    "give another --work folder, or delete it"
                 )
         else:
             _write(path, (json.dumps(wanted, indent=2) + "\n").encode())
         self.fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+    def claim(self, data: str) -> None:
+        """Ties the folder to the examples of its run, so that it is never taken up again on others.
+
+        Args:
+            data: their fingerprint.
+
+        Raises:
+            RecipeError: it holds a run on other examples.
+        """
+        path = self.folder / "data.json"
+        if not path.is_file():
+            _write(path, (json.dumps({"sha256": data}) + "\n").encode())
+        elif json.loads(path.read_text(encoding="utf-8")) != {"sha256": data}:
+            raise RecipeError(
+                f"{self.folder} holds a run on other data, since corpora or features have changed: "
+                "give another --work folder, or delete it"
+            )
 
     def has(self, stage: str, name: str) -> bool:
         """Whether a stage has finished a model."""

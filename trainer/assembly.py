@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from trainer.corpora.registry import load_corpora
 from trainer.dataset import Example, TrainingSet
 from trainer.errors import CorpusError
 from trainer.feature_library import FeatureLibrary
+from trainer.feature_policy import store_spec
 from trainer.recipe import Recipe
 from trainer.speakers import fit_priors, moments_of
 from trainer.splits import Split, hold_out
@@ -49,6 +51,11 @@ class RunSpec:
     folder: Path
     """Where the run keeps its artefacts."""
     excluded: tuple[Excluded, ...] = field(default=())
+
+
+def may_train_on(utterance: Utterance, spec: RunSpec) -> bool:
+    """Whether a run may train on an utterance, or choose by it: not where its corpus sets it aside for testing."""
+    return utterance.split != TEST_SPLIT and not any(entry.covers(utterance) for entry in spec.excluded)
 
 
 def examples_of(
@@ -105,6 +112,17 @@ def load_utterances(recipe: Recipe, root: Path, names: Sequence[str] | None = No
     return [corpus.project(recipe.label_set) for corpus in load_corpora(names or recipe.corpora, root)]
 
 
+def fingerprint_of(split: Split, recipe: Recipe) -> str:
+    """SHA-256 of what a run trains on: its examples, and the policies their features were made under."""
+    policies = [
+        store_spec(entry.backbone, stride=entry.stride, view=view).fingerprint
+        for entry in recipe.modalities.values()
+        for view in recipe.views
+    ]
+    stated = [*policies, split.train.fingerprint(), split.development.fingerprint()]
+    return hashlib.sha256("\n".join(stated).encode()).hexdigest()
+
+
 def assemble(spec: RunSpec) -> Split:
     """The examples of a run, held out by speaker and brought relative to speakers.
 
@@ -119,7 +137,7 @@ def assemble(spec: RunSpec) -> Split:
         utterance
         for corpus in load_utterances(recipe, spec.corpora)
         for utterance in corpus.utterances
-        if utterance.split != TEST_SPLIT and not any(entry.covers(utterance) for entry in spec.excluded)
+        if may_train_on(utterance, spec)
     ]
     # Closed when the process ends: examples read their features from the open memory maps.
     library = FeatureLibrary(spec.features, recipe.modalities, recipe.views)
@@ -127,7 +145,8 @@ def assemble(spec: RunSpec) -> Split:
     split = hold_out(
         TrainingSet(examples, recipe.label_set, library.dims), recipe.development_share, recipe.quota, recipe.seed
     )
-    clean = np.array([i for i, e in enumerate(split.development.examples) if "@" not in e.id], dtype=np.int64)
+    own = {utterance.id for utterance in utterances}
+    clean = np.array([i for i, e in enumerate(split.development.examples) if e.id in own], dtype=np.int64)
     standardisation = fit_priors(split.train.examples, recipe.speaker, library.dims)
     return Split(
         split.train.standardised(standardisation),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -116,6 +118,16 @@ class TrainingSet:
     def corpora(self) -> list[str]:
         """Corpus name of each example."""
         return [example.corpus for example in self.examples]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what the examples are: ids, speakers, targets, attributes, and how many frames each has."""
+        digest = hashlib.sha256()
+        for e in self.examples:
+            rated = None if e.attributes is None else e.attributes.tolist()
+            frames = {name: None if f is None else f.shape[0] for name, f in e.features.items()}
+            stated = (e.id, e.speaker, e.target.tolist(), e.ambiguous, rated, frames)
+            digest.update(json.dumps(stated, sort_keys=True).encode())
+        return digest.hexdigest()
 
     def select(self, indices: Indices) -> TrainingSet:
         """The examples at `indices`, in that order."""

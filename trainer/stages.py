@@ -17,7 +17,7 @@ from models.deepser import DeepSER
 from models.meta import MetaClassifier, member_answers, soup
 from models.speaker import UNHEARD, SpeakerStandardisation
 from trainer.artefacts import Artefacts
-from trainer.assembly import RunSpec, assemble
+from trainer.assembly import RunSpec, assemble, fingerprint_of
 from trainer.dataset import TrainingSet
 from trainer.errors import RecipeError
 from trainer.fitting import FitReport, Scores, fit, predict
@@ -102,10 +102,17 @@ def run_stages(spec: RunSpec, *, jobs: int = 1, announce: Announce | None = None
 
     Returns:
         The ensemble; the same for the same seed, however often the run was interrupted.
+
+    Raises:
+        CorpusError: a corpus or its features are missing.
+        RecipeError: too few speakers to hold out, or the folder holds another run.
     """
     artefacts = Artefacts(spec)
     waiting = [m.name for m in spec.recipe.members if not artefacts.has("stage2", m.name)]
     split = assemble(spec)
+    artefacts.claim(fingerprint_of(split, spec.recipe))
+    # What stage 3 cannot do is better known before stage 1 than after stage 2.
+    hold_half(split.development, spec.recipe.seed)
     if jobs > 1 and len(waiting) > 1:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(max_workers=min(jobs, len(waiting)), mp_context=context) as pool:
