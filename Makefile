@@ -35,8 +35,8 @@ format: $(DEVELOPMENT) ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(RUNTIME) weights ## Measure latency and throughput of the server
-	@$(BIN)/medusa bench live
+bench: setup ## Measure the voice detectors on the clips at hand; medusa bench --help lists the others
+	@$(BIN)/medusa bench vad --clips tests/data
 
 weights: $(RUNTIME)
 	@$(BIN)/medusa weights fetch
