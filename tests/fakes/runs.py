@@ -24,6 +24,8 @@ MODALITIES: Final = {"prosody": ("prosody", 8), "text": ("minilm-l6", 1)}
 VOICES, LINES, COMMENTS = "voices", "lines", "comments"
 LICENCES: Final = {VOICES: "CC0-1.0", LINES: "ODbL-1.0", COMMENTS: "MIT"}
 CLIP_S: Final = 0.1
+NOISE: Final = 1.5
+"""Deviation of a frame from its class; so much that every stage finds something to better."""
 
 RECIPE: Final = """
 name = "tiny"
@@ -67,23 +69,23 @@ feed_forward = 16
 [stage1]
 learning_rate = 1e-2
 warmup_steps = 4
-epochs = 5
+epochs = 2
 batch = 8
 modality_drop = 0.2
 
 [stage2]
-learning_rate = 1e-3
+learning_rate = 1e-2
 warmup_steps = 0
-epochs = 1
+epochs = 3
 batch = 16
 
 [meta]
 runs = 3
 
 [meta.full]
-learning_rate = 1e-2
+learning_rate = 5e-2
 warmup_steps = 0
-epochs = 2
+epochs = 4
 mixup = 1.0
 
 [meta.balanced]
@@ -169,7 +171,7 @@ def tiny_data(folder: Path, *, sign: str = "-") -> TinyData:
                 if not has:
                     continue
                 dim = directions[name].shape[1]
-                values = directions[name][meant] + rng.normal(scale=0.7, size=(int(rng.integers(2, 5)), dim))
+                values = directions[name][meant] + rng.normal(scale=NOISE, size=(int(rng.integers(2, 5)), dim))
                 if name == "prosody":
                     values += 3 * shifts.setdefault(row.get("speaker", ""), rng.normal(size=dim))
                 stores[name].append(f"{corpus}/{row['id']}", values.astype(np.float32))

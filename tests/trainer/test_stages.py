@@ -1,0 +1,363 @@
+"""All four stages on tiny data: what each does, and that stopping changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.meta import MetaClassifier
+from tests.fakes.runs import COMMENTS, LINES, VOICES, TinyData, TinyRun
+from trainer import fitting, stages
+from trainer.artefacts import Artefacts
+from trainer.assembly import RunSpec, assemble
+from trainer.errors import RecipeError
+from trainer.evaluation import evaluation_set
+from trainer.fitting import predict
+from trainer.recipe import Recipe
+from trainer.sampling import Indices
+from trainer.splits import hold_half
+from trainer.stages import ANSWERS, TrainedEnsemble, answers_of, run_stages, score, stage_3, stage_4, train_member
+
+MEMBERS = ("both", "voice", "words")
+MODELS = [(stage, name) for stage in ("stage1", "stage2") for name in MEMBERS]
+MODELS += [("stage3", f"run-{run}") for run in range(3)] + [("stage4", "soup")]
+
+
+def weights_of(spec: RunSpec) -> dict[str, Tensor]:
+    artefacts = Artefacts(spec)
+    return {
+        f"{stage}/{name}/{key}": value
+        for stage, name in MODELS
+        for key, value in artefacts.weights(stage, name).items()
+    }
+
+
+def assert_same_run(one: RunSpec, other: RunSpec) -> None:
+    mine, theirs = weights_of(one), weights_of(other)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def changed(recipe: Recipe, **values: object) -> Recipe:
+    return Recipe.model_validate({**recipe.model_dump(), **values})
+
+
+class Interrupted(Exception):  # noqa: N818 - stands in for a power cut
+    """The machine went away."""
+
+
+@pytest.fixture
+def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch seems better than the one before, so that a fit ends with its last."""
+    reached = itertools.count()
+    monkeypatch.setattr(fitting, "development_macro_f1", lambda *_: next(reached))
+
+
+class TestTheWhole:
+    def test_what_it_learns_is_far_above_chance(self, tiny: TinyData, whole_run: TinyRun) -> None:
+        spec = whole_run.spec
+        for corpus in (VOICES, LINES, COMMENTS):
+            data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
+            right = score(whole_run.trained, data).probabilities.argmax(axis=1) == data.dominant
+            assert right.mean() > 0.5
+
+    def test_it_leaves_an_artefact_of_every_model_of_every_stage(self, whole_run: TinyRun) -> None:
+        artefacts = Artefacts(whole_run.spec)
+        assert all(artefacts.has(stage, name) for stage, name in MODELS)
+
+    def test_reports_say_how_every_fit_went(self, whole_run: TinyRun) -> None:
+        artefacts, recipe = Artefacts(whole_run.spec), whole_run.spec.recipe
+        for name in MEMBERS:
+            report = artefacts.report("stage1", name)
+            assert len(report["history"]) <= recipe.stage1.epochs
+            reached = [entry["development_macro_f1"] for entry in report["history"]]
+            assert report["best_macro_f1"] >= max(reached)
+        fits = artefacts.report("stage3", "run-0")["fits"]
+        assert [len(fit["history"]) <= limit for fit, limit in zip(fits, (4, 1), strict=True)] == [True, True]
+
+    def test_every_model_is_announced_epoch_by_epoch(self, whole_run: TinyRun) -> None:
+        told = [what for what, *_ in whole_run.told]
+        expected = [f"{name}, stage {stage}" for name in MEMBERS for stage in (1, 2)]
+        expected += [f"meta-classifier {run}, stage 3" for run in (1, 2, 3)]
+        assert list(dict.fromkeys(told)) == expected
+        assert [entry[1:3] for entry in whole_run.told[:2]] == [(1, 2), (2, 2)]
+
+    def test_stage_2_trains_on_from_where_stage_1_ended(
+        self, whole_run: TinyRun, tmp_path: Path, always_better: None
+    ) -> None:
+        spec = replace(whole_run.spec, folder=tmp_path)
+        train_member(spec, "both")
+        one, two = (Artefacts(spec).weights(stage, "both") for stage in ("stage1", "stage2"))
+        trained = [name for name in one if not name.endswith(("_mean", "_scale"))]
+        assert not any(torch.equal(one[name], two[name]) for name in trained)
+        # Three epochs at a hundredth a step do not lead far from there.
+        assert all((one[name] - two[name]).abs().max() < 0.3 for name in trained)
+
+    def test_members_carry_the_statistics_of_what_is_not_standardised_to_the_speaker(self, whole_run: TinyRun) -> None:
+        split = assemble(whole_run.spec)
+        member = whole_run.trained.members["both"]
+        mean, deviation = split.train.statistics("text")
+        np.testing.assert_allclose(member.get_buffer("text_mean"), mean, atol=1e-6)
+        np.testing.assert_allclose(member.get_buffer("text_scale"), 1 / deviation, rtol=1e-5)
+        assert torch.equal(member.get_buffer("prosody_mean"), torch.zeros(26))
+
+
+class TestDeterminism:
+    def test_interrupted_after_any_artefact_it_goes_on_to_the_same_weights_bit_for_bit(
+        self, tiny: TinyData, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec, save, saved = tiny.spec("interrupted"), Artefacts.save, []
+
+        def save_and_stop(self: Artefacts, stage: str, name: str, *content: object) -> None:
+            save(self, stage, name, *content)  # type: ignore[arg-type]
+            saved.append((stage, name))
+            raise Interrupted
+
+        monkeypatch.setattr(Artefacts, "save", save_and_stop)
+        for _ in MODELS:
+            # Chance is used up differently every time: a run must not depend on what came before it.
+            torch.manual_seed(len(saved))
+            with pytest.raises(Interrupted):
+                run_stages(spec)
+        monkeypatch.undo()
+        assert sorted(saved) == sorted(MODELS)
+        assert_same_run(spec, whole_run.spec)
+
+    def test_a_finished_run_trains_nothing_again(self, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stages, "fit", _must_not_run)
+        monkeypatch.setattr(stages, "stage_1", _must_not_run)
+        monkeypatch.setattr(stages, "stage_2", _must_not_run)
+        again = run_stages(whole_run.spec)
+        assert (again.temperature, again.abstain_below) == (
+            whole_run.trained.temperature,
+            whole_run.trained.abstain_below,
+        )
+
+    def test_two_processes_give_what_one_gives(self, tiny: TinyData, whole_run: TinyRun) -> None:
+        spec = tiny.spec("two-jobs")
+        told: list[tuple[str, int, int, float]] = []
+        run_stages(spec, jobs=2, announce=lambda *said: told.append(said))
+        assert_same_run(spec, whole_run.spec)
+        assert sorted(what for what, *_ in told[:3]) == [f"{name}, stages 1 and 2" for name in MEMBERS]
+        assert [entry[1:3] for entry in told[:3]] == [(1, 3), (2, 3), (3, 3)]
+
+    def test_another_seed_gives_other_weights(self, tiny: TinyData, whole_run: TinyRun) -> None:
+        spec = tiny.spec("other-seed", changed(whole_run.spec.recipe, seed=4))
+        train_member(spec, "voice")
+        mine, theirs = (Artefacts(s).weights("stage2", "voice") for s in (spec, whole_run.spec))
+        assert not torch.equal(mine["to_logits.weight"], theirs["to_logits.weight"])
+
+
+class TestRefusing:
+    def test_another_recipe_in_the_same_folder_is_refused_before_anything_is_trained(
+        self, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stages, "assemble", _must_not_run)
+        other = replace(whole_run.spec, recipe=changed(whole_run.spec.recipe, seed=4))
+        with pytest.raises(RecipeError, match="another recipe"):
+            run_stages(other)
+
+    def test_other_data_under_the_same_recipe_is_refused(self, tiny: TinyData, tmp_path: Path) -> None:
+        spec = replace(tiny.spec("unused"), folder=tmp_path)
+        Artefacts(spec).claim("of other corpora")
+        with pytest.raises(RecipeError, match="other data"):
+            run_stages(spec)
+
+    def test_too_few_held_out_speakers_are_found_before_anything_is_trained(
+        self, tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stages, "train_member", _must_not_run)
+        recipe = changed(tiny.spec("unused").recipe, corpora=(VOICES,), quota={}, development_share=0.1)
+        with pytest.raises(RecipeError, match="hold out more speakers"):
+            run_stages(replace(tiny.spec("unused", recipe), folder=tmp_path))
+
+    def test_a_member_the_recipe_has_not_is_named(self, tiny: TinyData, tmp_path: Path) -> None:
+        with pytest.raises(RecipeError, match="the recipe has no member 'choir'"):
+            train_member(replace(tiny.spec("unused"), folder=tmp_path), "choir")
+
+
+class TestAnswers:
+    def test_a_member_with_nothing_to_read_answers_evenly_and_in_the_middle(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        answers = answers_of(whole_run.trained.members, development)
+        written = ~development.spoken
+        rows = np.concatenate([np.asarray(e.features[ANSWERS]) for e in answers.examples]).reshape(-1, 3, 7)
+        assert written.any()
+        np.testing.assert_array_equal(rows[written, 1], np.tile([0.25] * 4 + [0.0] * 3, (written.sum(), 1)))
+        assert (rows[~written, 1, :4].std(axis=1) > 0).all()
+
+    def test_answers_belong_to_the_examples_they_were_given_for(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        answers = answers_of(whole_run.trained.members, development)
+        assert [e.id for e in answers.examples] == [e.id for e in development.examples]
+        np.testing.assert_array_equal(answers.targets, development.targets)
+        probabilities = stages.softmax(predict(whole_run.trained.members["words"], development, ("text",)).logits)
+        reads = [i for i, e in enumerate(development.examples) if e.features["text"] is not None]
+        for i in reads:
+            row = np.asarray(answers.examples[i].features[ANSWERS], np.float32).reshape(3, 7)
+            np.testing.assert_allclose(row[2, :4], probabilities[i], atol=1e-3)
+
+    def test_members_answer_for_speakers_they_never_heard(
+        self, tiny: TinyData, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given = []
+        monkeypatch.setattr(stages, "answers_of", lambda members, data: given.append(data) or _stop())
+        with pytest.raises(Interrupted):
+            run_stages(whole_run.spec)
+        trained_on = {e.speaker for e in assemble(whole_run.spec).train.examples}
+        assert not trained_on & {e.speaker for e in given[0].examples}
+
+
+class TestMetaClassifiers:
+    def test_untrained_they_vote_softly(self, tiny: TinyData, whole_run: TinyRun, tmp_path: Path) -> None:
+        recipe = whole_run.spec.recipe
+        still = {"learning_rate": 1e-3, "epochs": 0}
+        recipe = changed(recipe, meta={"runs": 2, "full": still, "balanced": still})
+        development = assemble(whole_run.spec).development
+        answers = answers_of(whole_run.trained.members, development)
+        artefacts = Artefacts(replace(whole_run.spec, recipe=recipe, folder=tmp_path))
+        stage_3(answers, artefacts, recipe)
+        trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
+        scores = score(trained, development)
+        votes = np.mean(list(scores.members.values()), axis=0)
+        ordered = np.sort(votes, axis=1)
+        # Answers are stored in half precision: where two classes are closer than that, either may win.
+        clear = ordered[:, -1] - ordered[:, -2] > 1e-3
+        assert clear.sum() > len(votes) / 2
+        np.testing.assert_array_equal(scores.probabilities.argmax(axis=1)[clear], votes.argmax(axis=1)[clear])
+
+    def test_the_soup_is_the_mean_of_the_runs(self, whole_run: TinyRun) -> None:
+        artefacts = Artefacts(whole_run.spec)
+        runs = [artefacts.weights("stage3", f"run-{run}") for run in range(3)]
+        for name, value in artefacts.weights("stage4", "soup").items():
+            torch.testing.assert_close(value, torch.stack([run[name] for run in runs]).mean(dim=0))
+        kept = whole_run.trained.meta.state_dict()
+        assert all(torch.equal(kept[n], v) for n, v in artefacts.weights("stage4", "soup").items())
+
+    def test_every_run_is_another(self, whole_run: TinyRun, tmp_path: Path, always_better: None) -> None:
+        answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
+        artefacts = Artefacts(replace(whole_run.spec, folder=tmp_path))
+        stage_3(answers, artefacts, whole_run.spec.recipe)
+        runs = [artefacts.weights("stage3", f"run-{run}")["to_logits.weight"] for run in range(3)]
+        started_from = MetaClassifier(3, 4).to_logits.weight
+        assert not any(torch.equal(one, other) for one, other in itertools.combinations([*runs, started_from], 2))
+
+    def test_each_is_trained_on_one_half_of_the_speakers_and_chosen_by_the_other(
+        self, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sides: list[tuple[set[str], set[str]]] = []
+        fit = stages.fit
+
+        def watching(model: object, data: object, development: object, *rest: object, **more: object) -> object:
+            sides.append(tuple({e.speaker for e in side.examples} for side in (data, development)))  # type: ignore[attr-defined,arg-type]
+            return fit(model, data, development, *rest, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stages, "fit", watching)
+        answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
+        stage_3(answers, Artefacts(replace(whole_run.spec, folder=tmp_path)), whole_run.spec.recipe)
+        everybody = {e.speaker for e in answers.examples}
+        assert len(sides) == 6
+        assert all(not train & choose and train | choose == everybody for train, choose in sides)
+        assert [sides[i] == sides[i + 1] for i in (0, 2, 4)] == [True] * 3
+        assert sides[0] != sides[2]
+
+
+class TestCalibration:
+    """Each run's logits are made to name the run, so that what is calibrated on shows whose they are."""
+
+    def calibrated(
+        self, whole_run: TinyRun, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> tuple[TrainedEnsemble, NDArray[np.float64], list[frozenset[int]]]:
+        recipe = whole_run.spec.recipe
+        answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
+        artefacts = Artefacts(replace(whole_run.spec, folder=folder))
+        for run in range(recipe.meta.runs):
+            state = {n: torch.zeros_like(v) for n, v in MetaClassifier(3, 4).state_dict().items()}
+            state["to_logits.bias"][0] = 10.0**run
+            artefacts.save("stage3", f"run-{run}", state, {})
+        given: list[NDArray[np.float64]] = []
+        monkeypatch.setattr(stages, "fit_temperature", lambda logits, _: given.append(logits.copy()) or 2.0)
+        trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
+        strangers = []
+        for e in answers.examples:
+            halves = [hold_half(answers, recipe.seed * 1000 + 900 + run) for run in range(recipe.meta.runs)]
+            strangers.append(
+                frozenset(
+                    run for run, half in enumerate(halves) if e.speaker not in {t.speaker for t in half.train.examples}
+                )
+            )
+        return trained, given[0], strangers
+
+    def test_temperature_is_fitted_on_logits_of_runs_that_were_not_trained_on_the_speaker(
+        self, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, logits, strangers = self.calibrated(whole_run, tmp_path, monkeypatch)
+        expected = [np.mean([10.0**run for run in runs]) for runs in strangers if runs]
+        assert len({tuple(sorted(runs)) for runs in strangers}) > 2
+        np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-5)
+
+    def test_the_threshold_lets_the_asked_share_of_spoken_segments_through(
+        self, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given: list[tuple[Indices, float]] = []
+        monkeypatch.setattr(stages, "fit_abstention", lambda values, share: given.append((values, share)) or 0.5)
+        trained, logits, strangers = self.calibrated(whole_run, tmp_path, monkeypatch)
+        development = assemble(whole_run.spec).development
+        spoken = [s for s, runs in zip(development.spoken, strangers, strict=True) if runs]
+        confidence, share = given[0]
+        assert (trained.temperature, trained.abstain_below, share) == (2.0, 0.5, whole_run.spec.recipe.target_coverage)
+        scaled = logits[np.array(spoken)] / 2.0
+        np.testing.assert_allclose(confidence, np.exp(scaled.max(axis=1)) / np.exp(scaled).sum(axis=1), rtol=1e-4)
+
+    def test_what_was_fitted_is_recorded(self, whole_run: TinyRun) -> None:
+        report = Artefacts(whole_run.spec).report("stage4", "soup")
+        assert report["temperature"] == whole_run.trained.temperature
+        assert report["abstain_below"] == whole_run.trained.abstain_below
+        assert 0 < report["fitted_on"] <= len(assemble(whole_run.spec).development)
+
+
+class TestScoring:
+    def test_probabilities_are_distributions_calibrated_by_the_temperature(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        trained = whole_run.trained
+        plain = score(replace(trained, temperature=1.0), development).probabilities
+        sharper = score(replace(trained, temperature=0.5), development).probabilities
+        np.testing.assert_allclose(plain.sum(axis=1), 1, atol=1e-5)
+        squared = plain**2 / (plain**2).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(sharper, squared, atol=1e-4)
+
+    def test_members_are_scored_beside_the_ensemble(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        scores = score(whole_run.trained, development)
+        assert list(scores.members) == list(MEMBERS)
+        assert scores.attributes.min() >= 1
+        assert scores.attributes.max() <= 7
+        for values in scores.members.values():
+            np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
+
+    def test_speakers_are_heard_against_the_priors_of_the_training_set(self, whole_run: TinyRun) -> None:
+        spec = whole_run.spec
+        data = evaluation_set(spec.recipe, spec.corpora, spec.features, VOICES)
+        prepared = data.standardised(whole_run.trained.standardisation)
+        np.testing.assert_array_equal(
+            score(whole_run.trained, data).probabilities, score(whole_run.trained, prepared).probabilities
+        )
+        shifted = replace(whole_run.trained, standardisation=stages.SpeakerStandardisation({}))
+        assert not np.allclose(
+            score(whole_run.trained, data).probabilities, score(shifted, data).probabilities, atol=1e-3
+        )
+
+
+def _must_not_run(*_given: object, **_more: object) -> None:
+    raise AssertionError("there is nothing left to do")
+
+
+def _stop() -> None:
+    raise Interrupted
