@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,28 @@ if TYPE_CHECKING:
     from streaming.config import Settings
     from streaming.events import Event
 
+_LANGUAGE_PATTERN = r"[a-z]{2,3}"
+
+
+def _language(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(_LANGUAGE_PATTERN, value):
+        raise click.BadParameter(f"{value!r} is no ISO 639 code such as en, de or yue.")
+    return value
+
+
 _CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
     help="config.toml; the one in this folder by default.",
 )
+_LANGUAGE = click.option(
+    "--language",
+    callback=_language,
+    metavar="CODE",
+    help="ISO 639 code of the speech, such as en; detected by default.",
+)
+_ROLES_HELP = "Role of a channel, in their order; may be given again. The emotions of an agent are not inferred."
 _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON lines to stdout, nothing else.")
 
 
@@ -113,9 +129,9 @@ def serve(host: str | None, port: int | None, events: Path | None, config: Path 
 @click.command(epilog="Example: medusa stream call.wav --channel-role customer --channel-role agent")
 @click.argument("source")
 @click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="Of the server.")
-@click.option("--channel-role", "roles", multiple=True, help="Role of a channel, in their order; may be given again.")
+@click.option("--channel-role", "roles", multiple=True, help=_ROLES_HELP)
 @click.option("--token", envvar="MEDUSA_TOKEN", default=None, help="Where the server asks for one; also MEDUSA_TOKEN.")
-@click.option("--language", default=None, help="ISO 639-1 code; detected by default.")
+@_LANGUAGE
 @click.option("--rate", "rate_hz", type=int, default=16_000, show_default=True, help="Of raw PCM16 on stdin.")
 @click.option("--fast", is_flag=True, help="Send a file as fast as the server takes it.")
 @_JSON
@@ -145,46 +161,47 @@ def stream(
 
 @click.command(epilog="Example: medusa analyze calls/ --json > emotions.jsonl")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--jobs", type=click.IntRange(1, 256), default=4, show_default=True, help="Files at a time.")
-@click.option("--language", default=None, help="ISO 639-1 code of all files; detected by default.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Files at a time; [batcher] max_batch by default.")
+@_LANGUAGE
+@click.option("--channel-role", "roles", multiple=True, help=_ROLES_HELP)
 @_CONFIG
 @_JSON
-def analyze(paths: tuple[Path, ...], jobs: int, language: str | None, config: Path | None, as_json: bool) -> None:
+def analyze(
+    paths: tuple[Path, ...],
+    jobs: int | None,
+    language: str | None,
+    roles: tuple[str, ...],
+    config: Path | None,
+    as_json: bool,
+) -> None:
     """Recognise emotions in files and folders, as fast as the machine can.
 
-    Exit code 1 if a file could not be read; the others are done all the same.
+    Channels are kept apart. Exit code 1 if a file could not be read; the others are done all the same.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from streaming.analyze import FileResult, find_files
     from streaming.analyze import analyze as run
+    from streaming.analyze import find_files
+    from streaming.analyze_output import AnalyzeOutput
     from streaming.recognition.recognizer import load_recognizer
 
     settings = _settings(config)
     files = find_files(paths)
-    if not files:
+    if all(file.is_dir() for file in files):
         raise click.UsageError("no audio or video file in " + ", ".join(map(str, paths)))
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("recognising", total=len(files))
-
-        def show(result: FileResult) -> None:
-            for row in result.rows:
-                click.echo(json.dumps(row, ensure_ascii=False) if as_json else _row(row))
-            if result.error is not None:
-                line = {"file": str(result.path), "error": result.error}
-                click.echo(json.dumps(line, ensure_ascii=False) if as_json else f"{result.path}: {result.error}")
-            if result.warning is not None:
-                click.echo(f"{result.path}: {result.warning}", err=True)
-            bar.advance(task)
-
+    with AnalyzeOutput(files, as_json=as_json) as output:
         results = asyncio.run(
-            run(files, settings, lambda: load_recognizer(settings), jobs=jobs, language=language, on_result=show)
+            run(
+                files,
+                settings,
+                lambda: load_recognizer(settings),
+                jobs=jobs,
+                language=language,
+                roles=roles,
+                on_result=output.show,
+            )
         )
     failed = sum(result.failed for result in results)
     if failed:
-        click.echo(f"medusa: error: {failed} of {len(files)} files could not be read", err=True)
+        click.echo(f"medusa: error: {failed} of {len(files)} file(s) could not be read or recognised", err=True)
         click.get_current_context().exit(1)
 
 
@@ -217,14 +234,6 @@ class _Shown:
         text = event.to_json() if self._as_json else self._line(event)
         if text is not None:
             click.echo(text)
-
-
-def _row(row: dict[str, Any]) -> str:
-    label = row["label"] or ("not sure" if row["scores"] else "no speech")
-    name = Path(row["file"]).name
-    return (
-        f"{name:<28} {row['start_s']:7.2f} to {row['end_s']:7.2f} s  {label:<9} {row['confidence']:4.0%}  {row['text']}"
-    )
 
 
 def _save_picture(table: Any, path: Path) -> None:

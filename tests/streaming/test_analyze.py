@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import wave
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from streaming.analyze import FileResult, analyze, find_files
+from streaming.analyze_output import AnalyzeOutput
 from streaming.audio.codecs import Encoding, encode
+from streaming.audio.sources import AudioFile, read_file
 from streaming.cli import analyze as command
 from streaming.config import Settings
+from streaming.errors import RecognitionError
 from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.shell import silence, speech
 from tests.fakes.vad import LoudnessVad
@@ -155,3 +159,150 @@ def test_a_folder_without_media_is_misuse(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(tmp_path)])
     assert done.exit_code == 2
     assert "no audio or video file" in done.stderr
+
+
+# --- one file at a time, as far as results go
+
+
+async def test_what_a_speaker_sounded_like_is_known_before_the_next_segment_is_judged(tmp_path: Path) -> None:
+    recognizer = FakeRecognizer()
+    files = [write(tmp_path / f"{name}.wav", np.concatenate([call(), call(), call()])) for name in "ab"]
+    await analyze(files, Settings(), lambda: recognizer, vad=lambda _settings: LoudnessVad())
+    for batch in recognizer.batches:
+        assert len({request.session for request in batch}) == len(batch)
+
+
+async def test_the_language_of_a_sure_final_is_taken_for_the_segments_after_it(tmp_path: Path) -> None:
+    recognizer = FakeRecognizer(language="de")
+    file = write(tmp_path / "a.wav", np.concatenate([call(), call()]))
+    await analyze([file], Settings(), lambda: recognizer, vad=lambda _settings: LoudnessVad())
+    assert [request.language for batch in recognizer.batches for request in batch] == [None, "de"]
+
+
+async def test_speech_that_only_pauses_is_recognised_once(tmp_path: Path) -> None:
+    recognizer = FakeRecognizer()
+    pausing = np.concatenate([silence(0.5), speech(1.0), silence(0.4), speech(1.0), silence(1.0)])
+    (result,) = await analyze(
+        [write(tmp_path / "a.wav", pausing)], Settings(), lambda: recognizer, vad=lambda _settings: LoudnessVad()
+    )
+    assert len(result.rows) == 1
+    assert [len(batch) for batch in recognizer.batches] == [1]
+
+
+async def test_a_fault_nobody_foresaw_is_an_error_of_its_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> AudioFile:
+        if path.name == "bad.wav":
+            raise MemoryError("too large")
+        return read_file(path)
+
+    monkeypatch.setattr("streaming.analyze.read_file", read)
+    broken, fine = await run(write(tmp_path / "bad.wav", call()), write(tmp_path / "good.wav", call()))
+    assert broken.error == "unexpected MemoryError: too large"
+    assert not fine.failed
+
+
+async def test_a_recogniser_that_cannot_be_loaded_is_the_callers_error(tmp_path: Path) -> None:
+    def load() -> FakeRecognizer:
+        raise RecognitionError("no weights")
+
+    with pytest.raises(RecognitionError, match="no weights"):
+        await analyze([write(tmp_path / "a.wav", call())], Settings(), load)
+
+
+# --- channels and roles
+
+
+async def test_both_sides_of_a_call_are_told_apart(tmp_path: Path) -> None:
+    ours = np.concatenate([silence(2.5), speech(1.5), silence(1.0)])
+    theirs = np.concatenate([silence(0.5), speech(1.5), silence(3.0)])
+    (result,) = await run(write(tmp_path / "call.wav", theirs, ours))
+    assert [(row["channel"], row["role"]) for row in result.rows] == [(0, "customer"), (1, "customer")]
+
+
+async def test_one_voice_stored_on_both_channels_is_heard_once(tmp_path: Path) -> None:
+    (result,) = await run(write(tmp_path / "dual-mono.wav", call(), call()))
+    assert [row["channel"] for row in result.rows] == [0]
+
+
+async def test_more_channels_than_a_server_takes_are_no_obstacle(tmp_path: Path) -> None:
+    quiet = silence(3.0)
+    (result,) = await run(write(tmp_path / "six.wav", quiet, quiet, call(), quiet, quiet, quiet))
+    assert [row["channel"] for row in result.rows] == [2]
+
+
+async def test_an_agent_is_transcribed_and_not_scored(tmp_path: Path) -> None:
+    (result,) = await run(write(tmp_path / "a.wav", call()), roles=["agent"])
+    (row,) = result.rows
+    assert (row["role"], row["label"], row["scores"], row["abstained"]) == ("agent", None, {}, True)
+    assert row["text"]
+
+
+# --- the command
+
+
+@pytest.fixture
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command with a recogniser and a detector of the tests."""
+    monkeypatch.setattr("streaming.recognition.recognizer.load_recognizer", lambda _settings: FakeRecognizer())
+    monkeypatch.setattr("streaming.analyze.analyze", partial(analyze, vad=lambda _settings: LoudnessVad()))
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_people_get_a_table_and_the_reason_of_every_failure(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    write(tmp_path / "good.wav", call())
+    write(tmp_path / "quiet.wav", silence(2.0))
+    done = CliRunner().invoke(command, [str(tmp_path)])
+    header, good, quiet = done.stdout.splitlines()
+    assert header.split() == ["file", "from", "s", "to", "s", "ch", "emotion", "sure", "words"]
+    assert "happy" in good
+    assert "word1 word2" in good
+    assert "no speech" in quiet
+    assert done.stderr.splitlines() == [
+        f"medusa: error: {tmp_path / 'empty.wav'} is empty",
+        "medusa: error: 1 of 3 file(s) could not be read or recognised",
+    ]
+    assert done.exit_code == 1
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_a_file_that_breaks_off_is_no_failure_but_said(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.wav", np.concatenate([call(), call()])).read_bytes()
+    (tmp_path / "whole.wav").write_bytes(whole[: len(whole) * 6 // 10])
+    done = CliRunner().invoke(command, [str(tmp_path), "--json"])
+    assert done.exit_code == 0
+    assert [json.loads(line)["label"] for line in done.stdout.splitlines()] == ["happy"]
+    assert "medusa: warning: " in done.stderr
+    assert "is cut short" in done.stderr
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_an_empty_folder_beside_others_is_named(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    good = write(tmp_path / "good.wav", call())
+    done = CliRunner().invoke(command, ["--json", str(tmp_path / "nothing"), str(good)])
+    empty, fine = [json.loads(line) for line in done.stdout.splitlines()]
+    assert empty == {"file": str(tmp_path / "nothing"), "error": f"{tmp_path / 'nothing'} holds no audio or video file"}
+    assert fine["label"] == "happy"
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("language", ["English", "", "EN", "en-GB"])
+def test_a_language_that_is_no_code_is_misuse(language: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, [str(tmp_path), "--language", language])
+    assert done.exit_code == 2
+    assert "no ISO 639 code" in done.stderr
+
+
+def test_results_go_to_stdout_even_where_the_bar_has_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
+    path = tmp_path / "a.wav"
+    with AnalyzeOutput([path], as_json=True) as output:
+        output.show(FileResult(path, [{"file": str(path), "text": "é" * 300}]))
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"file": str(path), "text": "é" * 300}
+    assert "recognising" in captured.err
