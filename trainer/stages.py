@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -87,8 +88,8 @@ def train_member(spec: RunSpec, name: str, announce: Announce | None = None, spl
 
 
 def _train_in_worker(spec: RunSpec, name: str) -> str:
-    torch.set_num_threads(1)
-    train_member(spec, name)
+    with one_thread():
+        train_member(spec, name)
     return name
 
 
@@ -107,6 +108,22 @@ def run_stages(spec: RunSpec, *, jobs: int = 1, announce: Announce | None = None
         CorpusError: a corpus or its features are missing.
         RecipeError: too few speakers to hold out, or the folder holds another run.
     """
+    with one_thread():
+        return _run_stages(spec, jobs, announce)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes with one thread inside the block: sums over several come out in another last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_stages(spec: RunSpec, jobs: int, announce: Announce | None) -> TrainedEnsemble:
     artefacts = Artefacts(spec)
     waiting = [m.name for m in spec.recipe.members if not artefacts.has("stage2", m.name)]
     split = assemble(spec)
