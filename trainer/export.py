@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from models.backbones.registry import backbone
 from models.bundle import Bundle, save_bundle
 from models.weights_registry import weight_spec
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
-from trainer.assembly import RunSpec, load_utterances
+from trainer.assembly import RunSpec, load_utterances, may_train_on
 from trainer.attribute_norms import SOURCE as NORMS_SOURCE
+from trainer.corpora.manifest import Corpus
 from trainer.model_card import model_card
 from trainer.stages import TrainedEnsemble
 
 _RATED = "ratings of these recordings"
+_NOTHING = "nothing: nobody rated them"
 
 
 def export_bundle(
@@ -36,6 +38,7 @@ def export_bundle(
         BundleError: the folder cannot be written.
     """
     recipe = spec.recipe
+    loaded = load_utterances(recipe, spec.corpora)
     modalities = []
     for modality, entry in recipe.modalities.items():
         described = backbone(entry.backbone)
@@ -53,16 +56,16 @@ def export_bundle(
             "name": corpus.name,
             "licence": corpus.licence,
             "citation": corpus.citation,
-            "utterances": len(corpus),
+            "utterances": sum(may_train_on(utterance, spec) for utterance in corpus.utterances),
         }
-        for corpus in load_utterances(recipe, spec.corpora)
+        for corpus in loaded
     ]
     manifest = {
         "name": name,
         "profile": recipe.profile,
         "licence": licence,
         "labels": list(recipe.labels),
-        "attributes_source": NORMS_SOURCE if recipe.attribute_norms else _RATED,
+        "attributes_source": _attributes_source(loaded, spec),
         "modalities": modalities,
         "backbones": [_backbone_entry(name) for name in sorted({m.backbone for m in recipe.modalities.values()})],
         "final_windows": asdict(FINAL_WINDOWS),
@@ -87,6 +90,16 @@ def export_bundle(
         model_card=model_card(manifest),
         speaker=trained.standardisation,
     )
+
+
+def _attributes_source(corpora: Sequence[Corpus], spec: RunSpec) -> str:
+    """Where the attribute targets came from: raters, norms that stood in for them, or both."""
+    rated = {u.attributes is not None for c in corpora for u in c.utterances if may_train_on(u, spec)}
+    if not spec.recipe.attribute_norms:
+        return _RATED if True in rated else _NOTHING
+    if rated == {True}:
+        return _RATED
+    return f"{_RATED} where there are any, else {NORMS_SOURCE}" if True in rated else NORMS_SOURCE
 
 
 def _backbone_entry(name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
     "--metrics",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="report.json of `medusa evaluate --protocol ...`, for the model card; may be given again.",
+    help="figures.json from the report of a `medusa evaluate`, for the model card; may be given again.",
 )
 @_CORPORA
 @_FEATURES
@@ -75,12 +75,13 @@ def train(
     from trainer.stages import run_stages
 
     recipe = load_recipe(source)
+    reports = dict(_read_figures(path) for path in metrics)
     _extract(recipe, corpora, features, list(recipe.corpora))
     spec = RunSpec(recipe, corpora, features, work / recipe.name)
     with _announcing() as announce:
         trained = run_stages(spec, jobs=jobs, announce=announce)
-    reports = {r["protocol"]: r for r in (json.loads(path.read_text(encoding="utf-8")) for path in metrics)}
-    bundle = export_bundle(trained, spec, out, name=name or out.name, licence=licence, metrics=reports)
+    name = name or out.resolve().name
+    bundle = export_bundle(trained, spec, out, name=name, licence=licence, metrics=reports)
     if as_json:
         click.echo(json.dumps({"bundle": str(out), "sha256": bundle.sha256, "temperature": trained.temperature}))
     else:
@@ -118,21 +119,27 @@ def evaluate(
     trained anew without the speakers or the corpus that are then scored.
     """
     from models.bundle import find_bundle, load_bundle
-    from trainer.assembly import RunSpec
+    from models.errors import BundleError
+    from trainer.assembly import TEST_SPLIT, RunSpec
     from trainer.evaluation import evaluate_bundle, evaluate_folds, evaluate_left_out, evaluation_set, present_labels
-    from trainer.recipe import Recipe, load_recipe
+    from trainer.recipe import load_recipe, parse_recipe
 
+    anew = folds is not None or leave_out
     if folds is not None and leave_out:
         raise click.UsageError("--folds and --leave-out exclude each other")
+    if anew and split is not None:
+        raise click.UsageError("--split goes with neither --folds nor --leave-out: they score the whole corpus")
     if Path(bundle).suffix == ".toml" or bundle.startswith("recipe:"):
         recipe, loaded = load_recipe(bundle.removeprefix("recipe:")), None
-        if folds is None and not leave_out:
+        if not anew:
             raise click.UsageError("a recipe can only be evaluated with --folds or --leave-out")
     else:
         loaded = load_bundle(find_bundle(bundle))
-        recipe = Recipe.model_validate(loaded.manifest.recipe)
+        if not loaded.manifest.recipe:
+            raise BundleError(f"{loaded.folder} does not say which recipe it was trained with: nothing to evaluate by")
+        recipe = parse_recipe(loaded.manifest.recipe, f"{loaded.folder}, recipe")
     notes: list[str] = []
-    _extract(recipe, corpora, features, list(recipe.corpora) if loaded is None or folds or leave_out else [corpus])
+    _extract(recipe, corpora, features, list(dict.fromkeys([*recipe.corpora, corpus])) if anew else [corpus])
     spec = RunSpec(recipe, corpora, features, work / f"evaluate-{recipe.name}")
     with _announcing() as announce:
         if folds is not None:
@@ -147,7 +154,7 @@ def evaluate(
             protocol = f"{corpus}{f' {split}' if split else ''}, as shipped"
             data = evaluation_set(recipe, corpora, features, corpus, split=split)
             scored = evaluate_bundle(loaded, data)
-            if any(entry.name == corpus for entry in loaded.manifest.corpora) and split is None:
+            if any(entry.name == corpus for entry in loaded.manifest.corpora) and split != TEST_SPLIT:
                 notes.append(f"The bundle was trained on speakers of {corpus}: this is no measure of new voices.")
     _show(scored, data.labels, present_labels(data), protocol, notes, report, as_json=as_json)
 
@@ -171,6 +178,19 @@ def _show(
     click.echo(summary_table(results).markdown())
     for note in notes:
         click.echo(note)
+
+
+def _read_figures(path: Path) -> tuple[str, dict[str, Any]]:
+    """What `evaluate` measured, by the name of its protocol; read before anything is trained."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        models = report["models"]
+        complete = isinstance(report["protocol"], str) and {"ensemble", "soft voting"} <= models.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise click.BadParameter(f"{path} is no figures.json of medusa evaluate", param_hint="--metrics")
+    return report["protocol"], report
 
 
 def _extract(recipe: Recipe, corpora: Path, features: Path, names: list[str]) -> None:
