@@ -155,12 +155,10 @@ def test_the_command_prints_json_alone_and_exits_with_1_where_a_file_failed(
     assert set(rows[1]) == {"file", "error"}
 
 
-def test_a_folder_without_media_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.recognition.recognizer.load_recognizer", lambda _settings: FakeRecognizer())
-    done = CliRunner().invoke(command, ["--json", str(tmp_path)])
-    (row,) = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.exit_code == 1
-    assert set(row) == {"file", "error"}
+def test_a_folder_without_media_is_misuse(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, [str(tmp_path)])
+    assert done.exit_code == 2
+    assert "no audio or video file" in done.stderr
 
 
 # --- one file at a time, as far as results go
