@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from models.deepser import DeepSER, DeepSERConfig
 from tests.fakes.examples import DIMS, LABELS, example, frames, learnable_set
 from trainer import fitting
-from trainer.dataset import TrainingSet
+from trainer.dataset import Batch, TrainingSet
 from trainer.fitting import FitReport, Scores, development_macro_f1, fit, predict
 from trainer.objectives import Objective
 from trainer.recipe import StageRecipe
@@ -137,6 +138,78 @@ class TestTraining:
         report = run(model, learnable_set(), stage=replace_stage(epochs=0))
         assert torch.equal(flat(model), before)
         assert (report.best_epoch, report.history) == (0, [])
+
+
+class Naming(nn.Module):
+    """Its latent is the example's class, as a number, and its attributes' first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.latents: list[Tensor] = []
+
+    def fuse(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        return inputs["voice"][:, 0]
+
+    def classify(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self.latents.append(latent)
+        return latent.new_zeros(latent.shape[0], 4) + self.weight, latent.new_zeros(latent.shape[0], 3) + self.weight
+
+
+class TestMixing:
+    def batches(self, mixup: float) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """The latents of every training batch, and what the loss was given with them."""
+        given: list[dict[str, Tensor]] = []
+
+        class Watching(Objective):
+            def __call__(self, logits: Tensor, targets: Tensor, **more: Tensor) -> Tensor:  # type: ignore[override]
+                given.append({"targets": targets, **more})
+                return super().__call__(logits, targets, **more)
+
+        made = [
+            example(str(i), i % 4, voice=frames(i % 4), attributes=np.full(3, 1 + i % 4, np.float32)) for i in range(32)
+        ]
+        made[:8] = [replace(e, attributes=None) for e in made[:8]]
+        model = Naming()
+        run(model, TrainingSet(made, LABELS, DIMS), stage=replace_stage(mixup=mixup, epochs=2), objective=Watching())
+        return list(zip(model.latents, given, strict=True))
+
+    def test_what_an_example_is_and_what_it_shall_be_are_mixed_alike(self) -> None:
+        classes = torch.arange(4.0)
+        mixed = 0
+        for latent, given in self.batches(1.0):
+            torch.testing.assert_close(given["targets"] @ classes, latent[:, 0])
+            known = given["known"]
+            whole = known == 1
+            torch.testing.assert_close(given["attributes"][whole, 0], latent[whole, 0] + 1)
+            mixed += int(((given["targets"] > 0).sum(dim=1) > 1).sum())
+        assert mixed > 16
+
+    def test_without_mixing_every_example_is_itself(self) -> None:
+        for latent, given in self.batches(0.0):
+            assert torch.equal(given["targets"].argmax(dim=1).float(), latent[:, 0])
+            assert set(given["known"].tolist()) <= {0.0, 1.0}
+
+
+class TestReading:
+    def test_training_draws_histories_and_drops_modalities_and_choosing_does_neither(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[tuple[int, dict[str, object]]] = []
+        collate = TrainingSet.collate
+
+        def watching(self: TrainingSet, indices: Indices, modalities: tuple[str, ...], **how: Any) -> Batch:
+            asked.append((id(self), how))
+            return collate(self, indices, modalities, **how)
+
+        monkeypatch.setattr(TrainingSet, "collate", watching)
+        data = learnable_set(16)
+        run(member(), data, stage=replace_stage(epochs=2, modality_drop=0.4))
+        training = [how for of, how in asked if of == id(data)]
+        assert len(training) == 4
+        assert all(how["drop"] == 0.4 and isinstance(how["rng"], np.random.Generator) for how in training)
+        assert [how for of, how in asked if of != id(data)] == [{}] * 3
 
 
 class TestChance:
