@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
     from streaming.config import Settings
     from streaming.events import Event
+    from streaming.server import RunningServer
 
-_LANGUAGE_PATTERN = r"[a-z]{2,3}"
+_LANGUAGE_PATTERN: Final = r"[a-z]{2,3}"
+_PORT: Final = click.IntRange(0, 65_535)
+_BOTH_SCORED: Final = (
+    "both voices are recordings made for research, so both are scored here; "
+    "by default the emotions of an agent are not inferred ([roles] score_agents)"
+)
 
 
 def _language(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -39,11 +49,11 @@ _ROLES_HELP = "Role of a channel, in their order; may be given again. The emotio
 _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON lines to stdout, nothing else.")
 
 
-@click.command(epilog="Example: medusa demo --json | jq 'select(.type == \"emotion\")'")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the server; 0 takes a free one.")
+@click.command(epilog="Example: medusa demo")
+@click.option("--port", type=_PORT, default=0, help="Of the server; a free one by default.")
 @click.option("--fast", is_flag=True, help="As fast as the server takes it, not at the pace of speech.")
-@click.option("--mqtt-host", default=None, help="Publish to this broker too.")
-@click.option("--mqtt-port", type=click.IntRange(1, 65_535), default=1883, show_default=True)
+@click.option("--mqtt-host", help="Publish to this broker too; with --mqtt-port alone, to the configured one.")
+@click.option("--mqtt-port", type=click.IntRange(1, 65_535), help="The broker's port; the configured one by default.")
 @click.option("--save-svg", type=click.Path(path_type=Path, dir_okay=False), help="Keep a picture of the live table.")
 @_CONFIG
 @_JSON
@@ -51,88 +61,104 @@ def demo(
     port: int,
     fast: bool,
     mqtt_host: str | None,
-    mqtt_port: int,
+    mqtt_port: int | None,
     save_svg: Path | None,
     config: Path | None,
     as_json: bool,
 ) -> None:
     """Stream a sample conversation through the real server and watch its events arrive.
 
-    Both voices are recordings of people who agreed to be heard, so both channels are scored here; by default the
-    server does not score a channel whose role is agent.
+    Exit code 1 if a spoken clip got no final emotion, or an event was lost.
     """
     from streaming.conversation import load_conversation
-    from streaming.demo import run_demo, summary_json
-    from streaming.live_table import LiveTable, plain_line, summary_panel
+    from streaming.demo import demo_settings, run_demo
+    from streaming.displays import open_display
+    from streaming.live_picture import LivePicture
     from streaming.recognition.recognizer import load_recognizer
 
-    settings = _settings(config)
-    changes: dict[str, Any] = {
-        "server": settings.server.model_copy(update={"host": "127.0.0.1", "port": port, "tokens_file": ""}),
-        "roles": settings.roles.model_copy(update={"score_agents": True}),
-    }
-    if mqtt_host is not None:
-        mqtt = {"enabled": True, "host": mqtt_host, "port": mqtt_port}
-        changes["mqtt"] = settings.mqtt.model_copy(update=mqtt)
-    settings = settings.model_copy(update=changes)
-    table = LiveTable()
-    shown = _Shown(as_json=as_json, table=table, line=plain_line)
-    with shown:
+    if save_svg is not None and not save_svg.parent.is_dir():
+        raise click.UsageError(f"There is no folder {save_svg.parent} for --save-svg: make it first.")
+    settings = demo_settings(_settings(config), port=port, mqtt_host=mqtt_host, mqtt_port=mqtt_port)
+    picture = LivePicture("medusa demo")
+    with contextlib.ExitStack() as shown:
+        followers: list[Callable[[Event], None]] = [picture.take]
+
+        def ready(server: RunningServer) -> None:
+            click.echo(f"listening on {server.url}, {server.http_url}", err=as_json)
+            click.echo(_BOTH_SCORED, err=as_json)
+            followers.append(shown.enter_context(open_display(as_json=as_json)).show)
+
+        def follow(event: Event) -> None:
+            for take in followers:
+                take(event)
+
+        click.echo("loading the recogniser", err=True)
         result = asyncio.run(
             run_demo(
                 settings,
                 load_conversation(),
                 lambda: load_recognizer(settings),
-                follow=shown.follow,
-                on_ready=lambda server: click.echo(f"listening on {server.url}, {server.http_url}", err=True),
+                follow=follow,
+                on_ready=ready,
                 paced=not fast,
             )
         )
     if save_svg is not None:
-        _save_picture(table, save_svg)
-    failed = bool(result.failures)
-    if as_json:
-        click.echo(summary_json(result))
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(summary_panel(result.summary(), failed=failed))
-    else:
-        click.echo(result.summary())
+        picture.save(save_svg)
+    click.echo(json.dumps({"summary": result.as_mapping()}) if as_json else result.summary())
     for failure in result.failures:
         click.echo(f"medusa: error: {failure}", err=True)
-    if failed:
+    if result.failures:
         click.get_current_context().exit(1)
 
 
 @click.command(epilog="Example: medusa serve --config config.toml --port 8765")
-@click.option("--host", default=None, help="Address to listen on; other than loopback needs [server] tokens_file.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Port; 0 takes a free one.")
+@click.option("--host", help="Address to listen on; other than loopback needs [server] tokens_file.")
+@click.option("--port", type=_PORT, help="Port; 0 takes a free one.")
 @click.option(
-    "--events", type=click.Path(path_type=Path, dir_okay=False), help="Also append all events to this file, as lines."
+    "--events",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Also append all events to this file as JSON lines; - for stdout.",
 )
 @_CONFIG
 def serve(host: str | None, port: int | None, events: Path | None, config: Path | None) -> None:
     """Run the server until SIGINT or SIGTERM; then finish what is in flight and stop."""
-    from models.logs import configure_logging
+    from streaming.server import print_addresses
     from streaming.server import serve as run_server
     from streaming.sinks.jsonl import JsonLinesSink
 
     settings = _settings(config)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
-    configure_logging(settings.logging.level, settings.logging.format)
-    sinks = [] if events is None else [JsonLinesSink.open(events)]
-    asyncio.run(run_server(settings, sinks=sinks))
+    to_stdout = events == Path("-")
+    sinks = [] if events is None else [JsonLinesSink.open(None if to_stdout else events)]
+
+    def on_listening(server: RunningServer) -> None:
+        with contextlib.redirect_stdout(sys.stderr if to_stdout else sys.stdout):
+            print_addresses(server)
+
+    asyncio.run(
+        run_server(
+            settings,
+            sinks=sinks,
+            on_listening=on_listening,
+            on_ready=lambda _server: click.echo("ready", err=to_stdout),
+        )
+    )
 
 
 @click.command(epilog="Example: medusa stream call.wav --channel-role customer --channel-role agent")
 @click.argument("source")
 @click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="Of the server.")
 @click.option("--channel-role", "roles", multiple=True, help=_ROLES_HELP)
-@click.option("--token", envvar="MEDUSA_TOKEN", default=None, help="Where the server asks for one; also MEDUSA_TOKEN.")
+@click.option("--token", envvar="MEDUSA_TOKEN", help="Where the server asks for one; also MEDUSA_TOKEN.")
 @_LANGUAGE
-@click.option("--rate", "rate_hz", type=int, default=16_000, show_default=True, help="Of raw PCM16 on stdin.")
+@click.option("--rate", "rate_hz", type=int, help="Of raw audio on stdin, in Hz; 16000 by default.")
+@click.option(
+    "--encoding",
+    type=click.Choice(["pcm_s16le", "mulaw", "alaw", "f32le"]),
+    help="Of raw audio on stdin; pcm_s16le by default.",
+)
 @click.option("--fast", is_flag=True, help="Send a file as fast as the server takes it.")
 @_JSON
 def stream(
@@ -141,22 +167,41 @@ def stream(
     roles: tuple[str, ...],
     token: str | None,
     language: str | None,
-    rate_hz: int,
+    rate_hz: int | None,
+    encoding: str | None,
     fast: bool,
     as_json: bool,
 ) -> None:
     """Send SOURCE to a server and print its events as they come.
 
-    SOURCE is an audio file, `mic`, or `-` for raw PCM16 mono on stdin.
+    SOURCE is an audio file, `mic`, or `-` for raw mono audio on stdin. Ctrl-C ends the audio; what was said until then
+    is still recognised.
     """
-    from streaming.live_table import LiveTable, plain_line
-    from streaming.send import open_source, stream_source
+    from models.windows import SAMPLE_RATE_HZ
+    from streaming.audio.codecs import Encoding
+    from streaming.displays import open_display
+    from streaming.send import STDIN, open_source, stop_on_interrupt, stream_source
 
-    opened = open_source(source, rate_hz)
-    with _Shown(as_json=as_json, table=LiveTable(), line=plain_line) as shown:
-        asyncio.run(
-            stream_source(opened, url, roles=roles, token=token, language=language, paced=not fast, follow=shown.follow)
-        )
+    if source != STDIN and (rate_hz is not None or encoding is not None):
+        raise click.UsageError("--rate and --encoding describe raw audio on stdin; SOURCE is then -.")
+    opened = open_source(source, SAMPLE_RATE_HZ if rate_hz is None else rate_hz, Encoding(encoding or Encoding.PCM16))
+    if opened.warning is not None:
+        click.echo(f"medusa: warning: {source} {opened.warning}", err=True)
+
+    async def run() -> None:
+        with stop_on_interrupt() as stopped, open_display(as_json=as_json) as display:
+            await stream_source(
+                opened,
+                url,
+                roles=roles,
+                token=token,
+                language=language,
+                paced=not fast,
+                follow=display.show,
+                stopped=stopped,
+            )
+
+    asyncio.run(run())
 
 
 @click.command(epilog="Example: medusa analyze calls/ --json > emotions.jsonl")
@@ -205,47 +250,12 @@ def analyze(
         click.get_current_context().exit(1)
 
 
-class _Shown:
-    """Events on their way to a person or a program: a live table on a terminal, lines elsewhere."""
-
-    def __init__(self, *, as_json: bool, table: Any, line: Any) -> None:
-        from rich.live import Live
-
-        self._as_json = as_json
-        self._table = table
-        self._line = line
-        on_terminal = sys.stdout.isatty() and not as_json
-        self._live = Live(get_renderable=table.render, refresh_per_second=8) if on_terminal else None
-
-    def __enter__(self) -> _Shown:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def follow(self, event: Event) -> None:
-        """Shows one event."""
-        self._table.take(event)
-        if self._live is not None:
-            return
-        text = event.to_json() if self._as_json else self._line(event)
-        if text is not None:
-            click.echo(text)
-
-
-def _save_picture(table: Any, path: Path) -> None:
-    from rich.console import Console
-
-    with open("/dev/null", "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - the console wants an open stream
-        console = Console(record=True, width=110, file=nowhere, force_terminal=True)
-        console.print(table.render())
-        path.write_text(console.export_svg(title="medusa demo"), encoding="utf-8")
-
-
 def _settings(path: Path | None) -> Settings:
+    """Settings, and the log as they want it; `--debug` goes before them."""
+    from models.logs import configure_logging
     from streaming.config import load_settings
 
-    return load_settings(path)
+    settings = load_settings(path)
+    debugging = logging.getLogger("streaming").isEnabledFor(logging.DEBUG)
+    configure_logging("debug" if debugging else settings.logging.level, settings.logging.format)
+    return settings

@@ -3,84 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import statistics
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import Any, Final
 
 from streaming.audio.codecs import Encoding, encode
 from streaming.audio.sources import AudioFormat
 from streaming.client import EventsClient, ListenClient
 from streaming.config import Settings
-from streaming.conversation import Clip, Conversation
-from streaming.events import EmotionEvent, Event, TranscriptEvent
+from streaming.conversation import Conversation
+from streaming.demo_result import DemoResult
+from streaming.errors import ServerError
+from streaming.events import Event
 from streaming.recognition.recognizer import Recognizer
 from streaming.server import RunningServer, running_server
-from streaming.word_errors import word_error_rate
+from streaming.sinks.mqtt import MqttSink
 
-Follow = Callable[[Event], None]
+LANGUAGE: Final = "en"
+_BROKER_PATIENCE_S: Final = 5.0
 
 
-@dataclass(slots=True)
-class DemoResult:
-    """What came of a demo."""
+def demo_settings(
+    settings: Settings, *, port: int = 0, mqtt_host: str | None = None, mqtt_port: int | None = None
+) -> Settings:
+    """Settings of the demo's own server: open to this machine alone, and both voices are scored.
 
-    events: list[Event] = field(default_factory=list)
-    """That the audio's own socket carried."""
-    followed: list[Event] = field(default_factory=list)
-    """That the subscriber saw."""
-    silent_clips: list[Clip] = field(default_factory=list)
-    """Spoken, but without a final emotion event."""
-    word_error_rate: float = 1.0
-    compute_ms: list[float] = field(default_factory=list)
-    """Of each final: from the end of the pause that ended the segment to the event."""
-
-    @property
-    def finals(self) -> int:
-        """Final emotion events."""
-        return sum(isinstance(event, EmotionEvent) and event.final for event in self.events)
-
-    @property
-    def gaps(self) -> int:
-        """Places where the sequence of either socket breaks, and events that one of them alone saw."""
-        broken = 0
-        for events in (self.events, self.followed):
-            numbers = [event.seq for event in events]
-            broken += sum(number != place for place, number in enumerate(numbers, start=1))
-        return broken + abs(len(self.events) - len(self.followed))
-
-    @property
-    def failures(self) -> list[str]:
-        """What went wrong, in words; empty where nothing did."""
-        found = []
-        if self.silent_clips:
-            clips = ", ".join(f"channel {clip.channel} at {clip.start_s:.1f} s" for clip in self.silent_clips)
-            found.append(f"{len(self.silent_clips)} spoken clips got no final emotion event: {clips}")
-        if self.gaps:
-            found.append(f"the event sequence has {self.gaps} gaps")
-        if any(event.type == "error" for event in self.events):
-            found.append("the server reported errors")
-        return found
-
-    def summary(self) -> str:
-        """One line."""
-        median = f"{statistics.median(self.compute_ms):.0f} ms" if self.compute_ms else "not measured"
-        return (
-            f"{self.finals} final emotion events, word error rate {self.word_error_rate:.1%}, "
-            f"median latency behind the endpoint {median}, {len(self.events)} events in sequence on both sockets, "
-            f"{self.gaps} gaps"
-        )
-
-    def as_mapping(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            "finals": self.finals,
-            "word_error_rate": round(self.word_error_rate, 4),
-            "median_compute_ms": round(statistics.median(self.compute_ms), 1) if self.compute_ms else None,
-            "events": len(self.events),
-            "gaps": self.gaps,
-            "failures": self.failures,
+    Args:
+        settings: whatever else holds.
+        port: to listen on; 0 for a free one.
+        mqtt_host: a broker to publish to; None for the configured one.
+        mqtt_port: its port. If neither is given, the settings say whether events are published.
+    """
+    server = {"host": "127.0.0.1", "port": port, "tokens_file": "", "tls_cert": "", "tls_key": ""}
+    server["max_channels"] = max(2, settings.server.max_channels)
+    mqtt: dict[str, Any] = {"enabled": True} if mqtt_host is not None or mqtt_port is not None else {}
+    mqtt |= {} if mqtt_host is None else {"host": mqtt_host}
+    mqtt |= {} if mqtt_port is None else {"port": mqtt_port}
+    return settings.model_copy(
+        update={
+            "server": settings.server.model_copy(update=server),
+            "mqtt": settings.mqtt.model_copy(update=mqtt),
+            "roles": settings.roles.model_copy(update={"score_agents": True}),
         }
+    )
 
 
 async def run_demo(
@@ -88,9 +52,10 @@ async def run_demo(
     conversation: Conversation,
     load: Callable[[], Recognizer],
     *,
-    follow: Follow = lambda _event: None,
+    follow: Callable[[Event], None] = lambda _event: None,
     on_ready: Callable[[RunningServer], None] = lambda _server: None,
     paced: bool = True,
+    **service_options: Any,
 ) -> DemoResult:
     """Plays the conversation through a server of its own.
 
@@ -101,29 +66,54 @@ async def run_demo(
         follow: told of every event as it comes.
         on_ready: called when the server takes sessions.
         paced: at the pace of speech; else as fast as the server takes it.
+        **service_options: for `streaming.service.LiveService`.
 
     Raises:
-        ServerError: the server cannot listen.
+        ServerError: the server cannot listen, or events are to be published and the broker is missing.
         StreamingError: the recogniser cannot be loaded, or the connection is lost.
     """
-    result = DemoResult()
-    async with running_server(settings, load) as server:
+    sinks = [MqttSink(settings.mqtt)] if settings.mqtt.enabled else []
+    unpublished = settings.model_copy(update={"mqtt": settings.mqtt.model_copy(update={"enabled": False})})
+    async with running_server(unpublished, load, sinks=sinks, **service_options) as server:
         await server.service.warm()
+        for sink in sinks:
+            await _reach(sink, f"{settings.mqtt.host}:{settings.mqtt.port}")
         on_ready(server)
-        subscribed = asyncio.Event()
-        following = asyncio.create_task(_subscribe(server.url, subscribed, result))
-        await subscribed.wait()
-        audio = AudioFormat(Encoding.PCM16, conversation.rate_hz, conversation.samples.shape[0])
-        data = encode(conversation.samples.T.reshape(-1), audio.encoding)
-        async with ListenClient(server.url, audio, roles=conversation.roles, language="en") as client:
-            sending = asyncio.create_task(_send(client, data, paced=paced))
+        events, followed = await _converse(server, conversation, follow, paced=paced)
+    return DemoResult.of(conversation, events, followed, unpublished=sum(sink.lost for sink in sinks))
+
+
+async def _reach(sink: MqttSink, broker: str) -> None:
+    try:
+        await asyncio.wait_for(sink.connected.wait(), _BROKER_PATIENCE_S)
+    except TimeoutError:
+        raise ServerError(
+            f"no MQTT broker answers at {broker}: start one (such as mosquitto), name another with --mqtt-host and "
+            "--mqtt-port, or set [mqtt] enabled = false"
+        ) from None
+
+
+async def _converse(
+    server: RunningServer, conversation: Conversation, follow: Callable[[Event], None], *, paced: bool
+) -> tuple[list[Event], list[Event]]:
+    """Plays the conversation: the events on its own socket, and those a subscriber saw."""
+    audio = AudioFormat(Encoding.PCM16, conversation.rate_hz, len(conversation.samples))
+    data = encode(conversation.samples.T.reshape(-1), audio.encoding)
+    events: list[Event] = []
+    async with ListenClient(server.url, audio, roles=conversation.roles, language=LANGUAGE) as client:
+        subscriber = EventsClient(server.url, session=client.started.session, after=0)
+        sending = asyncio.create_task(_send(client, data, paced=paced))
+        subscribing = asyncio.create_task(_collect(subscriber))
+        try:
             async for event in client:
-                result.events.append(event)
+                events.append(event)
                 follow(event)
             await sending
-        await asyncio.wait_for(following, settings.server.shutdown_grace_s)
-    _judge(result, conversation)
-    return result
+            return events, await subscribing
+        finally:
+            sending.cancel()
+            subscribing.cancel()
+            await asyncio.gather(sending, subscribing, return_exceptions=True)
 
 
 async def _send(client: ListenClient, data: bytes, *, paced: bool) -> None:
@@ -131,38 +121,6 @@ async def _send(client: ListenClient, data: bytes, *, paced: bool) -> None:
     await client.finish()
 
 
-async def _subscribe(url: str, subscribed: asyncio.Event, result: DemoResult) -> None:
-    async with EventsClient(url) as client:
-        subscribed.set()
-        async for event in _until_ended(client):
-            result.followed.append(event)
-
-
-async def _until_ended(client: EventsClient) -> AsyncIterator[Event]:
-    async for event in client:
-        yield event
-        if event.type == "session.ended":
-            return
-
-
-def _judge(result: DemoResult, conversation: Conversation) -> None:
-    finals = [event for event in result.events if isinstance(event, EmotionEvent) and event.final]
-    result.compute_ms = [event.latency.total_ms - event.latency.endpoint_ms for event in finals]
-    result.silent_clips = [
-        clip for clip in conversation.clips if not any(_overlap(event, clip) for event in finals if event.scores)
-    ]
-    said = [event for event in result.events if isinstance(event, TranscriptEvent) and event.final]
-    pairs = []
-    for channel in range(conversation.samples.shape[0]):
-        wanted = " ".join(clip.words for clip in conversation.clips if clip.channel == channel)
-        pairs.append((wanted, " ".join(event.committed for event in said if event.channel == channel)))
-    result.word_error_rate = word_error_rate(pairs)
-
-
-def _overlap(event: EmotionEvent, clip: Clip) -> bool:
-    return event.channel == clip.channel and event.start_s < clip.end_s and event.end_s > clip.start_s
-
-
-def summary_json(result: DemoResult) -> str:
-    """The summary as one line of JSON."""
-    return json.dumps({"summary": result.as_mapping()})
+async def _collect(subscriber: EventsClient) -> list[Event]:
+    async with subscriber:
+        return [event async for event in subscriber]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -18,9 +18,12 @@ from streaming.events import (
     SessionEnded,
     SessionStarted,
     SpeechEnded,
+    SpeechEvent,
     SpeechStarted,
     TranscriptEvent,
 )
+from streaming.plain_lines import NOT_SURE, NOT_UNDERSTOOD, plain_line
+from streaming.printable import printable
 
 COLOURS: Final = {
     "angry": "red",
@@ -32,22 +35,53 @@ COLOURS: Final = {
     "contempt": "orange3",
     "neutral": "grey62",
 }
-_BAR: Final = 18
-_SAID_LINES: Final = 3
-_FULL, _EMPTY = "█", "░"
+_UNKNOWN: Final = "white"
+_LABEL_WIDTH: Final = 9
+_BAR_WIDTH: Final = 16
+_PERCENT_WIDTH: Final = 5
+_WHO_WIDTH: Final = 14
+_LATENCY_WIDTH: Final = 13
+_SAID_SEGMENTS: Final = 4
+"""Finished segments that stay in sight."""
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_FULL: Final = "█"
+
+
+class State(StrEnum):
+    """What a channel is doing."""
+
+    SILENT = "silent"
+    SPEAKING = "speaking"
+    RECOGNISING = "recognising"
+    """Speech has ended, its final is on its way."""
+
+
+_MARKS: Final = {
+    State.SILENT: ("○", "dim"),
+    State.SPEAKING: ("●", "bold green"),
+    State.RECOGNISING: ("◐", "yellow"),
+}
 
 
 @dataclass(slots=True)
-class ChannelView:
-    """What is shown of one channel."""
+class _Said:
+    segment: int
+    words: str
+    label: str | None = None
 
+
+@dataclass(slots=True)
+class _Channel:
     role: str
-    state: str = "silent"
+    state: State = State.SILENT
+    segment: int = 0
+    """The newest that began."""
     committed: str = ""
     tentative: str = ""
-    said: list[tuple[str, str | None]] = field(default_factory=list)
-    """Finished segments, with their label."""
+    said: list[_Said] = field(default_factory=list)
     emotion: EmotionEvent | None = None
+    answered_ms: tuple[float, float] | None = None
+    """Of the last final emotion: the pause that ended its segment, and what came after."""
 
 
 class LiveTable:
@@ -55,110 +89,148 @@ class LiveTable:
 
     def __init__(self) -> None:
         """Starts with nothing heard."""
-        self._channels: dict[int, ChannelView] = {}
+        self._channels: dict[int, _Channel] = {}
         self._labels: tuple[str, ...] = ()
         self._title = "waiting for audio"
         self._time_s = 0.0
         self._note = ""
+
+    @property
+    def tentative(self) -> bool:
+        """Whether words are in sight that may still change."""
+        return any(channel.tentative for channel in self._channels.values())
 
     def take(self, event: Event) -> None:
         """Follows one event."""
         self._time_s = max(self._time_s, event.time_s)
         match event:
             case SessionStarted():
-                self._labels = event.model.labels
-                self._title = f"session {event.session}, bundle {event.model.bundle}"
+                self._labels = tuple(map(printable, event.model.labels))
+                self._title = f"session {event.session}, ensemble {printable(event.model.bundle)}"
             case SpeechStarted():
-                view = self._view(event.channel, event.role)
-                view.state, view.committed, view.tentative = "speaking", "", ""
+                channel = self._channel(event)
+                channel.state, channel.segment = State.SPEAKING, event.segment
+                channel.committed = channel.tentative = ""
             case TranscriptEvent():
-                view = self._view(event.channel, event.role)
-                view.committed, view.tentative = event.committed, event.tentative
-                if event.final:
-                    view.said.append((event.committed, None))
-                    view.committed = view.tentative = ""
+                self._hear(self._channel(event), event)
             case EmotionEvent():
-                view = self._view(event.channel, event.role)
-                view.emotion = event
-                if event.final and view.said:
-                    view.said[-1] = (view.said[-1][0], event.label)
+                self._feel(self._channel(event), event)
             case SpeechEnded():
-                self._view(event.channel, event.role).state = "silent"
-            case Degraded():
-                self._note = f"degraded: {event.reason}, {event.dropped_interims} interims dropped"
-            case ErrorEvent():
-                self._note = f"error: {event.message}"
+                channel = self._channel(event)
+                if channel.segment == event.segment:
+                    channel.state = State.RECOGNISING
+            case Degraded() | ErrorEvent():
+                self._note = plain_line(event) or ""
+                if isinstance(event, ErrorEvent) and event.channel in self._channels:
+                    self._channels[event.channel].state = State.SILENT
             case SessionEnded():
-                self._title += f", ended: {event.reason}"
+                self._title += f", ended: {printable(event.reason)}"
 
     def render(self) -> RenderableType:
         """What to show now."""
-        table = Table(expand=True, title=f"{self._title}   {self._time_s:6.1f} s", title_justify="left")
-        table.add_column("channel", width=11)
+        table = Table(
+            expand=True,
+            title=f"{self._title}, {self._time_s:.1f} s",
+            title_justify="left",
+            title_style="bold",
+            show_lines=True,
+        )
+        table.add_column("channel", width=_WHO_WIDTH)
         table.add_column("words", ratio=1)
-        table.add_column("emotion", width=11 + _BAR + 6)
-        table.add_column("latency", width=12, justify="right")
-        for number, view in sorted(self._channels.items()):
-            table.add_row(self._who(number, view), self._words(view), self._bars(view), self._latency(view))
-            table.add_section()
+        table.add_column("emotion", width=_LABEL_WIDTH + _BAR_WIDTH + _PERCENT_WIDTH + 1)
+        table.add_column("latency", width=_LATENCY_WIDTH)
+        for number, channel in sorted(self._channels.items()):
+            table.add_row(_who(number, channel), _words(channel), self._emotion(channel), _latency(channel))
         return Group(table, Text(self._note, style="yellow")) if self._note else table
 
-    def _view(self, channel: int, role: str) -> ChannelView:
-        return self._channels.setdefault(channel, ChannelView(role))
+    def _channel(self, event: SpeechEvent) -> _Channel:
+        return self._channels.setdefault(event.channel, _Channel(event.role))
 
     @staticmethod
-    def _who(number: int, view: ChannelView) -> Text:
-        mark = Text("● ", style="bold green") if view.state == "speaking" else Text("○ ", style="dim")
-        return mark + Text(f"{view.role}\n", style="bold") + Text(f"  {number}, {view.state}", style="dim")
+    def _hear(channel: _Channel, event: TranscriptEvent) -> None:
+        if event.final:
+            channel.said = [*channel.said, _Said(event.segment, printable(event.committed))][-_SAID_SEGMENTS:]
+        if event.segment < channel.segment:
+            return  # a later segment is being spoken: its words stay
+        channel.segment = event.segment
+        if event.final:
+            channel.state = State.SILENT
+            channel.committed = channel.tentative = ""
+        else:
+            channel.committed, channel.tentative = printable(event.committed), printable(event.tentative)
 
     @staticmethod
-    def _words(view: ChannelView) -> Text:
-        text = Text()
-        for said, label in view.said[-_SAID_LINES:]:
-            text.append(f"{said or '(nothing understood)'}\n", style=COLOURS.get(label or "", "grey50"))
-        text.append(view.committed, style="bold")
-        if view.tentative:
-            text.append(f" {view.tentative}", style="dim italic")
-        return text
+    def _feel(channel: _Channel, event: EmotionEvent) -> None:
+        channel.emotion = event
+        if not event.final:
+            return
+        channel.answered_ms = (event.latency.endpoint_ms, event.latency.total_ms - event.latency.endpoint_ms)
+        for said in channel.said:
+            if said.segment == event.segment:
+                said.label = event.label
 
-    def _bars(self, view: ChannelView) -> RenderableType:
-        if view.emotion is None:
-            return Text("not scored yet" if view.state == "speaking" else "", style="dim")
-        lines = Text()
+    def _emotion(self, channel: _Channel) -> RenderableType:
+        emotion = channel.emotion
+        if emotion is None:
+            return Text("not scored" if channel.said else "", style="dim")
+        headline = _headline(emotion)
+        lines = [headline]
         for label in self._labels:
-            score = view.emotion.scores.get(label, 0.0)
-            filled = round(score * _BAR)
-            shown = label == view.emotion.label
-            lines.append(f"{label:<10}", style="bold" if shown else "dim")
-            lines.append(_FULL * filled, style=COLOURS.get(label, "white"))
-            lines.append(_EMPTY * (_BAR - filled), style="grey23")
-            lines.append(f" {score:4.0%}\n", style="bold" if shown else "dim")
-        claimed = view.emotion.label or "not sure"
-        return Group(lines, Text(f"{claimed}, {'final' if view.emotion.final else 'so far'}", style="italic"))
-
-    @staticmethod
-    def _latency(view: ChannelView) -> Text:
-        if view.emotion is None:
-            return Text("")
-        latency = view.emotion.latency
-        return Text(f"{latency.total_ms:.0f} ms\n", style="bold") + Text(
-            f"pause {latency.endpoint_ms:.0f}\ncompute {latency.compute_ms:.0f}", style="dim"
-        )
+            score = emotion.scores.get(label, 0.0)
+            style = "bold" if label == emotion.label else "dim"
+            line = Text(f"{label:<{_LABEL_WIDTH}} ", style=style)
+            line.append(_bar(score), style=_colour(label))
+            line.append(f"{score:{_PERCENT_WIDTH}.0%}", style=style)
+            lines.append(line)
+        return Group(*lines)
 
 
-def summary_panel(text: str, *, failed: bool) -> Panel:
-    """The last line of a demo."""
-    return Panel(text, border_style="red" if failed else "green")
+def _who(number: int, channel: _Channel) -> Text:
+    mark, style = _MARKS[channel.state]
+    who = Text(f"{mark} ", style=style)
+    who.append(f"{channel.role}\n", style="bold")
+    who.append(f"  channel {number}\n  {channel.state}", style="dim")
+    return who
 
 
-def plain_line(event: Event) -> str | None:
-    """One line for a final emotion or transcript, for where there is no terminal; None for what is not shown."""
-    if isinstance(event, EmotionEvent) and event.final:
-        label = event.label or "not sure"
-        return (
-            f"{event.start_s:7.2f} to {event.end_s:6.2f} s  {event.role:<9} {label:<9} {event.confidence:4.0%}  "
-            f"{event.latency.total_ms - event.latency.endpoint_ms:5.0f} ms  {event.text}"
-        )
-    if isinstance(event, ErrorEvent):
-        return f"error {event.code}: {event.message}"
-    return None
+def _words(channel: _Channel) -> Text:
+    text = Text()
+    for said in channel.said:
+        text.append(said.words or NOT_UNDERSTOOD, style="" if said.words else "dim")
+        if said.label is not None:
+            text.append(f" {said.label}", style=_colour(said.label))
+        text.append("\n")
+    text.append(channel.committed, style="bold")
+    if channel.tentative:
+        text.append(f"{' ' if channel.committed else ''}{channel.tentative}", style="dim italic")
+    return text
+
+
+def _latency(channel: _Channel) -> Text:
+    if channel.answered_ms is None:
+        return Text("")
+    pause_ms, answer_ms = channel.answered_ms
+    text = Text(f"{pause_ms + answer_ms:.0f} ms\n", style="bold")
+    text.append(f"pause  {pause_ms:.0f}\nanswer {answer_ms:.0f}", style="dim")
+    return text
+
+
+def _headline(emotion: EmotionEvent) -> Text:
+    headline = Text(printable(emotion.label or NOT_SURE), style=f"bold {_colour(emotion.label)}")
+    if emotion.label is not None:
+        headline.append(f" {emotion.confidence:.0%}", style="bold")
+    elif emotion.scores:
+        best = max(emotion.scores, key=lambda label: emotion.scores[label])
+        headline.append(f" ({printable(best)} {emotion.confidence:.0%})", style="dim")
+    headline.append(", final" if emotion.final else ", so far", style="dim")
+    return headline
+
+
+def _bar(score: float) -> str:
+    eighths = round(min(1.0, max(0.0, score)) * _BAR_WIDTH * 8)
+    full, rest = divmod(eighths, 8)
+    return (_FULL * full + (_EIGHTHS[rest] if rest else "")).ljust(_BAR_WIDTH)
+
+
+def _colour(label: str | None) -> str:
+    return COLOURS.get(label or "", _UNKNOWN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -163,7 +163,7 @@ def _shortfall(path: Path, container: Any, stream: Any, found_s: float) -> str |
     return None
 
 
-async def microphone(rate_hz: int = SAMPLE_RATE_HZ) -> AsyncIterator[bytes]:
+async def microphone(rate_hz: int = SAMPLE_RATE_HZ) -> AsyncGenerator[bytes]:
     """PCM16 chunks of 20 ms from the default microphone, mono, until the iteration is closed.
 
     Args:

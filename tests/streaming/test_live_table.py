@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from streaming.live_table import LiveTable, plain_line
+from streaming.events import Degraded
+from streaming.live_table import LiveTable
 from tests.fakes.events import EventSource
 
 
@@ -44,10 +45,86 @@ def test_two_channels_stand_in_rows_of_their_own() -> None:
     assert one < other
 
 
-def test_without_a_terminal_only_finals_and_errors_are_lines() -> None:
-    make = EventSource()
-    assert plain_line(make.emotion(final=False)) is None
-    assert plain_line(make.speech_started()) is None
-    line = plain_line(make.emotion(final=True))
-    assert line is not None
-    assert "customer" in line
+def test_tentative_words_follow_the_committed_ones() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.speech_started())
+    table.take(make.interim().model_copy(update={"committed": "I am", "tentative": "on my"}))
+    assert "I am on my" in drawn(table)
+    assert table.tentative
+    table.take(make.transcript(final=True, text="I am on my way"))
+    assert not table.tentative
+
+
+def test_between_the_end_of_speech_and_its_final_a_channel_is_being_recognised() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.speech_started())
+    table.take(make.speech_ended())
+    assert "recognising" in drawn(table)
+
+
+def test_the_final_of_a_segment_leaves_the_words_of_the_next_one_alone() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.speech_started())
+    table.take(make.speech_started().model_copy(update={"segment": 2}))
+    table.take(make.interim().model_copy(update={"segment": 2, "committed": "the second"}))
+    table.take(make.speech_ended())
+    table.take(make.transcript(final=True, text="the first"))
+    shown = drawn(table)
+    assert "speaking" in shown
+    assert "the first" in shown
+    assert "the second" in shown
+
+
+def test_an_unsure_ensemble_names_its_best_guess_as_a_guess() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.started())
+    table.take(make.emotion(final=True).model_copy(update={"label": None, "abstained": True}))
+    assert "not sure (angry 70%), final" in drawn(table)
+
+
+def test_a_channel_that_is_transcribed_only_says_so() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.transcript(final=True))
+    assert "not scored" in drawn(table)
+
+
+def test_latency_is_told_apart_into_the_pause_and_the_answer() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.emotion(final=True, total_ms=912))
+    lines = [line for line in drawn(table).splitlines() if "pause" in line or "answer" in line]
+    assert [line.split("│")[-2].split() for line in lines] == [["pause", "600"], ["answer", "312"]]
+
+
+def test_a_bar_is_as_long_as_its_class_is_probable() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.started())
+    table.take(make.emotion(final=True).model_copy(update={"scores": {"angry": 1.0, "neutral": 0.0}}))
+    cells = [line.split("│")[3].split() for line in drawn(table).splitlines() if line.count("│") == 5]
+    assert ["angry", "█" * 16, "100%"] in cells
+    assert ["neutral", "0%"] in cells
+
+
+def test_only_the_last_segments_stay_in_sight() -> None:
+    make, table = EventSource(), LiveTable()
+    for number in range(1, 20):
+        table.take(make.transcript(final=True, text=f"sentence-{number}.").model_copy(update={"segment": number}))
+    assert [f"sentence-{number}." in drawn(table) for number in (1, 15, 16, 19)] == [False, False, True, True]
+
+
+def test_nothing_a_server_sends_can_control_the_terminal() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.started())
+    table.take(make.transcript(final=True, text="\x1b[2J\x07gone"))
+    assert "\x1b[2J" not in drawn(table)
+    assert "gone" in drawn(table)
+
+
+def test_trouble_stands_below_the_table() -> None:
+    make, table = EventSource(), LiveTable()
+    table.take(make.started())
+    table.take(
+        Degraded(
+            session="s1", channel=None, role=None, seq=2, time_s=1.0, reason="lag", dropped_interims=0, lag_ms=2100.0
+        )
+    )
+    assert drawn(table).splitlines()[-1].startswith("degraded (lag)")
