@@ -88,9 +88,9 @@ class _State(Enum):
 class Segmenter:
     """One channel's segments.
 
-    A segment opens after `start_ms` of speech without a gap and `min_segment_ms` of it in all. It pauses after
-    `pause_ms` of silence, resumes after `start_ms` of speech, and ends after `endpoint_ms` of silence. What lies
-    between two segments is heard once: a pre-roll never reaches into the segment before.
+    A segment opens after `start_ms` of speech without a gap and `min_segment_ms` of it within `max_segment_s`. It
+    pauses after `pause_ms` of silence, resumes after `start_ms` of speech, and ends after `endpoint_ms` of silence.
+    What lies between two segments is heard once: a pre-roll never reaches into the segment before.
     """
 
     def __init__(self, settings: VadSettings) -> None:
@@ -129,7 +129,11 @@ class Segmenter:
 
     @property
     def held_samples(self) -> int:
-        """How much audio is kept: at most the longest segment, the pre-roll, and what the last push brought."""
+        """How much audio is kept.
+
+        At most the longest segment (or `min_segment_ms`, if that is more), the pre-roll, `start_ms`, and what the last
+        push brought.
+        """
         return self._history.end - self._history.start
 
     def audio(self, start_sample: int, end_sample: int) -> NDArray[np.float32]:
@@ -191,6 +195,7 @@ class Segmenter:
                     self._silence()
                 else:
                     self._open_if_enough(events)
+                    self._give_up_if_sparse()
             case _State.SPEAKING:
                 self._count(is_speech)
                 if not is_speech and self._position - self._speech_end >= self._pause:
@@ -221,6 +226,11 @@ class Segmenter:
             events.append(SpeechStarted(self._segment, self._start))
             self._cut_if_long(events)
 
+    def _give_up_if_sparse(self) -> None:
+        """Clicks are not collected for ever; speech that is going on just now begins anew with its own onset."""
+        if self._state is _State.CANDIDATE and self._position - self._start >= self._longest:
+            self._silence()
+
     def _pause_end(self) -> int:
         return min(self._speech_end + self._post_roll, self._position, self._start + self._longest)
 
@@ -229,6 +239,7 @@ class Segmenter:
             self._cut(events)
         if self._state is _State.PAUSED and self._position - self._start >= self._longest:
             self._end(self._pause_end(), "max_length", events)
+            self._cut_open_until = self._speech_end + self._endpoint
 
     def _cut(self, events: list[SegmentEvent]) -> None:
         cut = self._quietest()
@@ -239,7 +250,7 @@ class Segmenter:
             self._segment += 1
             events.append(SpeechStarted(self._segment, cut))
         else:
-            self._cut_open_until = self._speech_end + self._pause
+            self._cut_open_until = self._speech_end + self._endpoint
 
     def _quietest(self) -> int:
         """The middle of the quietest stretch in the last part of the segment, on a frame's edge."""

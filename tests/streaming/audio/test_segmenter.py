@@ -183,6 +183,21 @@ def test_a_short_word_after_a_cut_within_a_gap_is_kept() -> None:
     assert ends[1].end_sample >= 104 * FRAME_SAMPLES
 
 
+@pytest.mark.parametrize(("spoken", "gap"), [(92, 18), (92, 29), (85, 22), (85, 29)])
+def test_a_short_word_that_an_endless_segment_would_hold_is_not_lost_to_the_cut(spoken: int, gap: int) -> None:
+    word = (spoken + gap) * FRAME_SAMPLES, (spoken + gap + 5) * FRAME_SAMPLES
+    decisions = speech(f"#{spoken} .{gap} #5 .60")
+    frames = np.where(decisions[:, None] > 0, 0.5, 0.001) * np.ones((1, FRAME_SAMPLES))
+    for chosen in (LONG, SETTINGS):
+        segments = ended(Segmenter(chosen).push(frames.astype(np.float32), decisions))
+        assert segments[-1].start_sample <= word[0]
+        assert segments[-1].end_sample >= word[1]
+
+
+def test_a_short_word_after_the_silence_that_ends_a_segment_is_dropped_after_a_cut_as_well() -> None:
+    assert run("#85 .31 #5 .60", SETTINGS) == run("#85 .100", SETTINGS)
+
+
 def test_a_paused_segment_that_gets_too_long_ends_with_its_speech() -> None:
     assert run("#85 .30", SETTINGS)[-2:] == [
         SpeechPaused(1, 0, 1860 * MS),
@@ -199,16 +214,25 @@ def test_a_segment_whose_pre_roll_ends_within_a_frame_is_not_too_long_either() -
     ]
 
 
-def test_sparse_speech_that_takes_longer_than_a_segment_to_be_enough_is_cut_at_once() -> None:
-    demanding = SETTINGS.model_copy(update={"min_segment_ms": 1000})
-    decisions = speech("#3 " + ".9 #1 " * 47)
-    fading = audio(len(decisions))[::-1]
-    events = Segmenter(demanding).push(fading, decisions)
-    ends = [event for event in events if isinstance(event, SpeechEnded)]
-    assert len(ends) >= 4  # 9.5 s in stretches of at most 2 s
-    assert all(end.end_sample - end.start_sample <= 2000 * MS for end in ends)
-    assert all(before.end_sample == after.start_sample for before, after in pairwise(ends))
-    assert isinstance(events[-1], SpeechStarted)
+SPARSE = SETTINGS.model_copy(update={"min_segment_ms": 1000})
+
+
+def test_clicks_spread_over_more_than_a_segment_never_become_one() -> None:
+    assert run("#3 " + ".9 #1 " * 200, SPARSE, flush=True) == []
+
+
+def test_speech_right_after_such_clicks_is_a_segment_of_its_own_with_its_own_onset() -> None:
+    # The clicks fill the longest segment within the first word, whose beginning must not go with them.
+    pattern = "#3 " + ".9 #1 " * 9 + ".5 #60"
+    assert run(pattern, SPARSE) == [SpeechStarted(1, (98 * 20 - 300) * MS)]
+
+
+def test_speech_is_enough_even_if_a_segment_is_shorter_than_what_is_enough() -> None:
+    demanding = SETTINGS.model_copy(update={"min_segment_ms": 3000})
+    assert run("#149", demanding, flush=True) == []
+    events = run("#150", demanding, flush=True)
+    assert events[0] == SpeechStarted(1, 0)
+    assert sum(end.end_sample - end.start_sample for end in ended(events)) == 3000 * MS
 
 
 def test_frames_pushed_one_by_one_give_the_same_segments() -> None:
@@ -373,14 +397,27 @@ def test_after_a_cut_the_next_segment_begins_where_the_last_ended(chosen: VadSet
     assert (segments[0].start_sample, segments[-1].end_sample) == (0, 700 * FRAME_SAMPLES)
 
 
-@pytest.mark.parametrize("pattern", [".3000", "#3000", "#2 .3 " * 600, "#30 .12 " * 70, "#40 .60 " * 30])
-def test_memory_does_not_grow_with_the_stream(pattern: str) -> None:
-    segmenter, decisions = Segmenter(SETTINGS), speech(pattern)
-    frames = noise(50)
-    largest = 0
+@settings(deadline=None)
+@given(any_settings, any_decisions, st.integers(1, 60))
+def test_memory_does_not_grow_with_the_stream(
+    chosen: VadSettings, decisions: NDArray[np.float32], chunk_frames: int
+) -> None:
+    segmenter, stream = Segmenter(chosen), np.tile(decisions, 1 + 1500 // len(decisions))
+    silence = np.zeros((chunk_frames, FRAME_SAMPLES), dtype=np.float32)
+    longest = max(chosen.max_segment_s * 1000, chosen.min_segment_ms + 20)
+    bound = (longest + chosen.pre_roll_ms + chosen.start_ms + 20) * MS + chunk_frames * FRAME_SAMPLES
+    for start in range(0, len(stream), chunk_frames):
+        part = stream[start : start + chunk_frames]
+        segmenter.push(silence[: len(part)], part)
+        assert segmenter.held_samples <= bound
+
+
+@pytest.mark.parametrize("pattern", [".3000", "#3000", "#2 .3 " * 600, "#30 .12 " * 70, "#3 " + ".9 #1 " * 300])
+def test_memory_stays_bounded_in_silence_endless_speech_and_clicks(pattern: str) -> None:
+    segmenter, decisions = Segmenter(SPARSE), speech(pattern)
+    held = []
     for start in range(0, len(decisions), 50):
         part = decisions[start : start + 50]
-        segmenter.push(frames[: len(part)], part)
-        largest = max(largest, segmenter.held_samples)
-    pushed, spare = 50 * FRAME_SAMPLES, (300 + 200) * MS
-    assert largest <= SETTINGS.max_segment_s * 16_000 + pushed + spare
+        segmenter.push(noise(len(part)), part)
+        held.append(segmenter.held_samples)
+    assert max(held) <= SPARSE.max_segment_s * 16_000 + 50 * FRAME_SAMPLES + (300 + 60 + 20) * MS
