@@ -148,6 +148,25 @@ class TestDeterminism:
         assert sorted(what for what, *_ in told[:3]) == [f"{name}, stages 1 and 2" for name in MEMBERS]
         assert [entry[1:3] for entry in told[:3]] == [(1, 3), (2, 3), (3, 3)]
 
+    def test_it_trains_with_one_thread_whatever_the_process_had_and_gives_them_back(
+        self, tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        threads: list[int] = []
+
+        def counting(*_given: object) -> None:
+            threads.append(torch.get_num_threads())
+            raise Interrupted
+
+        before = torch.get_num_threads()
+        monkeypatch.setattr(stages, "train_member", counting)
+        torch.set_num_threads(2)
+        try:
+            with pytest.raises(Interrupted):
+                run_stages(replace(tiny.spec("unused"), folder=tmp_path))
+            assert (threads, torch.get_num_threads()) == ([1], 2)
+        finally:
+            torch.set_num_threads(before)
+
     def test_another_seed_gives_other_weights(self, tiny: TinyData, whole_run: TinyRun) -> None:
         spec = tiny.spec("other-seed", changed(whole_run.spec.recipe, seed=4))
         train_member(spec, "voice")
