@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import re
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +21,8 @@ from streaming.audio.codecs import Encoding
 from streaming.audio.resample import check_rate
 from streaming.errors import AudioFileError, AudioFormatError
 
+_LOG: Final = logging.getLogger(__name__)
+
 MAX_CHANNELS: Final = 32
 MICROPHONE_CHUNK_S: Final = 0.02
 _MICROPHONE_QUEUE: Final = 500
@@ -25,6 +31,9 @@ _MICROPHONE_QUEUE: Final = 500
 _RIFF_HEADER_BYTES: Final = 8
 _RIFF_UNKNOWN_SIZE: Final = 0x7FFF_F000
 """Programs that write a WAV to a pipe put a size from here on, since they do not know it yet."""
+_PACKED_PCM: Final = re.compile(r"pcm_(?:[sfu](\d+)(?:le|be)?|mulaw|alaw)")
+"""FFmpeg's names of interleaved PCM; the number is the bits of a sample, a byte where there is none."""
+_BITS_PER_BYTE: Final = 8
 _SHORTFALL_S: Final = 0.1
 """Durations in headers are rounded, and encoders' delays count in some of them."""
 
@@ -81,7 +90,8 @@ def read_file(path: Path) -> AudioFile:
             raise AudioFileError(f"{path} is a folder, not an audio file")
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path} is empty")
-        with av.open(str(path)) as container:
+        # FFmpeg takes what stands before a colon in a relative path for a protocol.
+        with av.open(str(path.absolute())) as container:
             if not container.streams.audio:
                 raise AudioFileError(f"{path} holds no audio")
             return _decode(path, container)
@@ -96,6 +106,7 @@ def _decode(path: Path, container: Any) -> AudioFile:
     stream = container.streams.audio[0]
     chunks: list[NDArray[np.float32]] = []
     warnings: list[str] = []
+    resamplers: dict[str, Any] = {}
     rate_hz, channels = 0, 0
     for frame in _frames(container, stream, warnings):
         if not chunks:
@@ -104,7 +115,7 @@ def _decode(path: Path, container: Any) -> AudioFile:
         elif (frame.sample_rate, frame.layout.nb_channels) != (rate_hz, channels):
             warnings.append("changes its rate or channels; only what comes before was read")
             break
-        chunks.append(_interleaved(frame))
+        chunks.append(_interleaved(frame, resamplers))
     if not chunks:
         raise AudioFileError(f"{path} holds no samples" + "".join(f": it {warning}" for warning in warnings))
     samples = np.ascontiguousarray(np.concatenate(chunks).T)
@@ -131,7 +142,7 @@ def _frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
     try:
         for packet in container.demux(stream):
             try:
-                yield from packet.decode()
+                yield from _whole(packet, stream).decode()
             except av.error.FFmpegError:
                 bad_packets += 1
     except av.error.FFmpegError as error:
@@ -140,10 +151,31 @@ def _frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
         warnings.append(f"has {bad_packets} packets that cannot be decoded")
 
 
-def _interleaved(frame: Any) -> NDArray[np.float32]:
-    """A frame's samples as `[samples, channels]`; PyAV reads planes beyond the eighth from nowhere, so packed."""
-    resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
-    parts = [part.to_ndarray().reshape(-1, frame.layout.nb_channels) for part in resampler.resample(frame)]
+def _whole(packet: Any, stream: Any) -> Any:
+    """A packet of PCM without the bytes that make no sample of every channel: FFmpeg would refuse all of it."""
+    packed = _PACKED_PCM.fullmatch(stream.codec_context.name)
+    if packed is None:
+        return packet
+    sample_bytes = int(packed[1] or _BITS_PER_BYTE) // _BITS_PER_BYTE
+    torn = packet.size % (sample_bytes * stream.codec_context.layout.nb_channels)
+    if torn in {0, packet.size}:
+        return packet
+    whole = av.Packet(bytes(packet)[:-torn])
+    whole.stream = packet.stream
+    return whole
+
+
+def _interleaved(frame: Any, resamplers: dict[str, Any]) -> NDArray[np.float32]:
+    """A frame's samples as `[samples, channels]`; PyAV reads planes beyond the eighth from nowhere, so packed.
+
+    Args:
+        frame: as decoded.
+        resamplers: by what they convert from; making one takes longer than using it.
+    """
+    source = f"{frame.format.name} {frame.layout.name}"
+    if source not in resamplers:
+        resamplers[source] = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+    parts = [part.to_ndarray().reshape(-1, frame.layout.nb_channels) for part in resamplers[source].resample(frame)]
     return np.concatenate([np.zeros((0, frame.layout.nb_channels), dtype=np.float32), *parts])
 
 
@@ -166,12 +198,16 @@ def _shortfall(path: Path, container: Any, stream: Any, found_s: float) -> str |
 async def microphone(rate_hz: int = SAMPLE_RATE_HZ) -> AsyncGenerator[bytes]:
     """PCM16 chunks of 20 ms from the default microphone, mono, until the iteration is closed.
 
+    A reader that falls too far behind loses the oldest audio, and a warning is logged.
+
     Args:
         rate_hz: to record at.
 
     Raises:
-        AudioFormatError: the `mic` extra is not installed, or there is no microphone.
+        AudioFormatError: the rate is outside 8 to 192 kHz, the `mic` extra is not installed, or the microphone is
+            missing or taken.
     """
+    check_rate(rate_hz)
     try:
         import sounddevice
     except (ImportError, OSError) as error:
@@ -180,20 +216,24 @@ async def microphone(rate_hz: int = SAMPLE_RATE_HZ) -> AsyncGenerator[bytes]:
         ) from error
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[bytes] = asyncio.Queue(_MICROPHONE_QUEUE)
+    lost = itertools.count()
 
     def keep(chunk: bytes) -> None:
         if chunks.full():
             chunks.get_nowait()
+            if next(lost) % _MICROPHONE_QUEUE == 0:
+                _LOG.warning("the microphone's audio is not taken in time: the oldest is being lost")
         chunks.put_nowait(chunk)
 
     def heard(data: Any, _frames: int, _time: Any, _status: Any) -> None:
         loop.call_soon_threadsafe(keep, bytes(data))
 
     block = round(rate_hz * MICROPHONE_CHUNK_S)
-    try:
-        stream = sounddevice.RawInputStream(rate_hz, block, channels=1, dtype="int16", callback=heard)
-    except sounddevice.PortAudioError as error:
-        raise AudioFormatError(f"the microphone cannot be opened: {error}") from error
-    with stream:
+    with ExitStack() as recording:
+        try:
+            stream = sounddevice.RawInputStream(rate_hz, block, channels=1, dtype="int16", callback=heard)
+            recording.enter_context(stream)
+        except sounddevice.PortAudioError as error:
+            raise AudioFormatError(f"the microphone cannot be opened: {error}") from error
         while True:
             yield await chunks.get()

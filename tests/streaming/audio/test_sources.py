@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import sys
 from collections.abc import Callable
@@ -110,14 +111,30 @@ def test_a_truncated_wav_gives_what_is_there_and_says_so(tmp_path: Path) -> None
     assert audio.warning == f"is cut short: 30000 of {len(whole)} bytes are there"
 
 
-def test_a_wav_cut_within_a_sample_gives_what_is_before(tmp_path: Path) -> None:
-    path = tmp_path / "cut.wav"
-    path.write_bytes(CLIP.read_bytes()[:30_001])
-    audio = read_file(path)
-    np.testing.assert_array_equal(audio.samples, read_file(CLIP).samples[:, : audio.samples.shape[1]])
-    assert audio.duration_s > 0.8
-    assert audio.warning is not None
-    assert "cut short" in audio.warning
+@pytest.mark.parametrize(
+    ("codec", "frame_bytes"),
+    [("pcm_s16le", 4), ("pcm_s24le", 6), ("pcm_f32le", 8), ("pcm_u8", 2), ("pcm_mulaw", 2), ("pcm_alaw", 2)],
+)
+def test_a_wav_cut_within_a_sample_gives_every_whole_one_before(tmp_path: Path, codec: str, frame_bytes: int) -> None:
+    path = encoded(tmp_path / "cut.wav", codec, seconds=0.2)
+    whole, data = read_file(path).samples, path.read_bytes()
+    assert whole.shape == (2, 9_600)
+    for torn in range(1, frame_bytes):
+        path.write_bytes(data[: len(data) - 100 * frame_bytes - torn])
+        audio = read_file(path)
+        np.testing.assert_array_equal(audio.samples, whole[:, : 9_600 - 101])
+        assert audio.warning is not None
+        assert audio.warning.startswith("is cut short")
+
+
+@pytest.mark.parametrize("name", ["2026-11-21T07:00:44.wav", "a:b.wav", "concat:other.wav", "data:x.wav", "-x.wav"])
+def test_a_name_that_looks_like_an_address_is_a_file_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.wav").write_bytes(wav(ramp(50, 1)))
+    Path(name).write_bytes(wav(ramp(1000, 2)))
+    assert read_file(Path(name)).samples.shape == (2, 1000)
 
 
 @pytest.mark.parametrize("promised", [0x7FFF_FFFF - 36, 0xFFFF_FFFF - 36])
@@ -267,6 +284,40 @@ async def test_without_a_microphone_the_error_says_so(fake_sounddevice: SimpleNa
     fake_sounddevice.RawInputStream = none_there
     with pytest.raises(AudioFormatError, match="cannot be opened: no default input device"):
         await anext(microphone())
+
+
+async def test_a_microphone_that_is_taken_is_told_of_as_well(
+    fake_sounddevice: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(device: FakeInput) -> None:
+        raise RuntimeError("device unavailable")
+
+    monkeypatch.setattr(FakeInput, "__enter__", taken)
+    with pytest.raises(AudioFormatError, match="cannot be opened: device unavailable"):
+        await anext(microphone())
+
+
+async def test_a_reader_that_falls_behind_loses_the_oldest_audio_and_the_log_says_so_once(
+    fake_sounddevice: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    chunks = microphone()
+    assert await anext(chunks) == b"ab"
+    (device,) = FakeInput.opened
+    for number in range(600):
+        device.callback(number.to_bytes(2, "little"), 1, None, None)
+    await asyncio.sleep(0)  # lets the loop take what the device handed over
+    assert await anext(chunks) == (100).to_bytes(2, "little")
+    assert [record.message for record in caplog.records] == [
+        "the microphone's audio is not taken in time: the oldest is being lost"
+    ]
+    await chunks.aclose()
+
+
+@pytest.mark.parametrize("rate_hz", [0, 7_999, 192_001])
+async def test_a_rate_nobody_reads_is_not_recorded(fake_sounddevice: SimpleNamespace, rate_hz: int) -> None:
+    with pytest.raises(AudioFormatError, match=f"{rate_hz} Hz is outside"):
+        await anext(microphone(rate_hz))
+    assert FakeInput.opened == []
 
 
 async def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
