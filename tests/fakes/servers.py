@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from streaming.audio.codecs import Encoding
@@ -65,3 +67,24 @@ async def converse(server: RunningServer, data: bytes, audio: AudioFormat = SPEE
         await client.send(data)
         await client.finish()
         return await all_events(client)
+
+
+@contextlib.contextmanager
+def a_server_elsewhere(recognizer: Recognizer | None = None, **server: Any) -> Iterator[RunningServer]:
+    """A server on a thread of its own, for tests of programs that run their own event loop."""
+    started: queue.Queue[tuple[RunningServer, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        async with a_server(recognizer, **server) as running:
+            started.put((running, asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    with ThreadPoolExecutor(1) as executor:
+        done = executor.submit(asyncio.run, run())
+        running, loop, stop = started.get(timeout=PATIENCE_S)
+        try:
+            yield running
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            done.result(PATIENCE_S)
