@@ -37,11 +37,10 @@ COLOURS: Final = {
 }
 _UNKNOWN: Final = "white"
 _LABEL_WIDTH: Final = 9
-_BAR_WIDTH: Final = 16
+_BAR_WIDTH: Final = 12
 _PERCENT_WIDTH: Final = 5
 _WHO_WIDTH: Final = 14
-_LATENCY_WIDTH: Final = 13
-_SAID_SEGMENTS: Final = 4
+_SAID_SEGMENTS: Final = 3
 """Finished segments that stay in sight."""
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _FULL: Final = "█"
@@ -138,9 +137,8 @@ class LiveTable:
         table.add_column("channel", width=_WHO_WIDTH)
         table.add_column("words", ratio=1)
         table.add_column("emotion", width=_LABEL_WIDTH + _BAR_WIDTH + _PERCENT_WIDTH + 1)
-        table.add_column("latency", width=_LATENCY_WIDTH)
         for number, channel in sorted(self._channels.items()):
-            table.add_row(_who(number, channel), _words(channel), self._emotion(channel), _latency(channel))
+            table.add_row(_who(number, channel), _words(channel), self._emotion(channel))
         return Group(table, Text(self._note, style="yellow")) if self._note else table
 
     def _channel(self, event: SpeechEvent) -> _Channel:
@@ -189,7 +187,11 @@ def _who(number: int, channel: _Channel) -> Text:
     mark, style = _MARKS[channel.state]
     who = Text(f"{mark} ", style=style)
     who.append(f"{channel.role}\n", style="bold")
-    who.append(f"  channel {number}\n  {channel.state}", style="dim")
+    who.append(f"  channel {number}\n  {channel.state}\n", style="dim")
+    if channel.answered_ms is not None:
+        pause_ms, answer_ms = channel.answered_ms
+        who.append(f"\n{pause_ms + answer_ms:.0f} ms after", style="bold")
+        who.append(f"\n{pause_ms:.0f} pause\n{answer_ms:.0f} answer", style="dim")
     return who
 
 
@@ -206,15 +208,6 @@ def _words(channel: _Channel) -> Text:
     return text
 
 
-def _latency(channel: _Channel) -> Text:
-    if channel.answered_ms is None:
-        return Text("")
-    pause_ms, answer_ms = channel.answered_ms
-    text = Text(f"{pause_ms + answer_ms:.0f} ms\n", style="bold")
-    text.append(f"pause  {pause_ms:.0f}\nanswer {answer_ms:.0f}", style="dim")
-    return text
-
-
 def _headline(emotion: EmotionEvent) -> Text:
     headline = Text(printable(emotion.label or NOT_SURE), style=f"bold {_colour(emotion.label)}")
     if emotion.label is not None:
@@ -222,7 +215,8 @@ def _headline(emotion: EmotionEvent) -> Text:
     elif emotion.scores:
         best = max(emotion.scores, key=lambda label: emotion.scores[label])
         headline.append(f" ({printable(best)} {emotion.confidence:.0%})", style="dim")
-    headline.append(", final" if emotion.final else ", so far", style="dim")
+    if not emotion.final:
+        headline.append(" so far", style="dim")
     return headline
 
 
