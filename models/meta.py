@@ -58,6 +58,12 @@ class MetaClassifier(nn.Module):
                 for attribute in range(len(ATTRIBUTE_NAMES)):
                     self.to_attributes.weight[attribute, start + labels + attribute] = _START_SLOPE / members
 
+    def keep_attributes_from_logits(self) -> None:
+        """Trained from here, logits go on reading no attribute: their weights get no gradient and stay zero."""
+        width = self.labels + len(ATTRIBUTE_NAMES)
+        reads = (torch.arange(self.to_logits.in_features) % width < self.labels).float()
+        self.to_logits.weight.register_hook(lambda gradient: gradient * reads)  # type: ignore[no-untyped-call]
+
     def fuse(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tensor:
         """The answers themselves: what MixUp mixes.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -47,7 +46,6 @@ class Artefacts:
                 )
         else:
             _write(path, (json.dumps(wanted, indent=2) + "\n").encode())
-        self.fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
     def claim(self, data: str) -> None:
         """Ties the folder to the examples of its run, so that it is never taken up again on others.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.emotions import LabelSet
 from models.engines.torch import TorchEngine
-from trainer.assembly import TEST_SPLIT, Excluded, RunSpec, examples_of, load_utterances
+from trainer.assembly import Excluded, RunSpec, examples_of, load_utterances
 from trainer.corpora.manifest import Utterance
 from trainer.dataset import TrainingSet
 from trainer.errors import CorpusError
@@ -87,13 +87,6 @@ def evaluation_set(
     return TrainingSet(examples_of(chosen, recipe, library), recipe.label_set, library.dims)
 
 
-def has_test_split(recipe: Recipe, corpora: Path, corpus: str) -> bool:
-    """Whether a corpus itself sets utterances aside for testing."""
-    return any(
-        u.split == TEST_SPLIT for loaded in load_utterances(recipe, corpora, [corpus]) for u in loaded.utterances
-    )
-
-
 def evaluate_folds(
     spec: RunSpec, corpus: str, folds: int, *, jobs: int, started: Started, announce: Announce | None = None
 ) -> tuple[Scored, TrainingSet]:
@@ -119,7 +112,7 @@ def evaluate_folds(
             spec.recipe,
             spec.corpora,
             spec.features,
-            spec.folder / f"fold-{number}-of-{folds}",
+            spec.folder / f"{corpus}-fold-{number}-of-{folds}",
             (*spec.excluded, Excluded(corpus, speakers)),
         )
         inside = np.array([i for i, e in enumerate(data.examples) if e.speaker in speakers], dtype=np.int64)

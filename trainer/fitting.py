@@ -1,4 +1,4 @@
-"""Fitting one model: epochs, early stopping on development macro-F1, and the best weights kept."""
+"""Fitting one model: epochs, early stopping on development macro-F1, and the best weights kept, or the last."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ class FitReport:
     """How a fit went."""
 
     best_epoch: int = 0
-    """Counts from 1; 0 says that the weights it started from were best."""
+    """Whose weights were kept: counts from 1; 0 says those it started from."""
     best_macro_f1: float = 0.0
+    """In development, of the weights kept."""
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -108,7 +109,7 @@ def fit(
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> FitReport:
-    """Trains a model in place and leaves it with its best weights.
+    """Trains a model in place and leaves it with its best weights, or its last, as the stage says.
 
     Every batch is a step of AdamW. The learning rate rises over the first steps, without which post-norm transformers
     settle badly, and falls along a cosine over the epochs allowed.
@@ -116,7 +117,7 @@ def fit(
     Args:
         model: a `Classifier`.
         data: training examples.
-        development: examples of other speakers, to choose the epoch by.
+        development: examples of other speakers, to choose the epoch by; may be empty where the last one is kept.
         modalities: what the model reads.
         epoch: draws the positions of one epoch.
         stage: learning rate, epochs, patience, batch, chances.
@@ -133,6 +134,7 @@ def fit(
     mixup = MixUp(stage.mixup, mixup_alpha)
     total_steps = max(1, stage.epochs) * max(1, -(-epoch(np.random.default_rng(seed)).size // stage.batch))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total_steps, stage.warmup_steps))
+    anchor = Anchor(model, stage.anchor)
     report = FitReport(best_macro_f1=development_macro_f1(predict(model, development, modalities), development))
     best = copy.deepcopy(model.state_dict())
     for number in range(1, stage.epochs + 1):
@@ -140,7 +142,7 @@ def fit(
         total, seen = 0.0, 0
         for chosen in batches(epoch(rng), data.lengths, data.spoken, stage.batch, rng):
             batch = data.collate(chosen, modalities, drop=stage.modality_drop, rng=rng)
-            loss = _loss(model, batch, objective, mixup, weights, generator)
+            loss = _loss(model, batch, objective, mixup, weights, generator) + anchor(model)
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
@@ -152,7 +154,7 @@ def fit(
         report.history.append({"epoch": number, "loss": total / max(1, seen), "development_macro_f1": reached})
         if progress is not None:
             progress(number, stage.epochs, reached)
-        if reached > report.best_macro_f1:
+        if stage.keep == "last" or reached > report.best_macro_f1:
             report.best_macro_f1, report.best_epoch = reached, number
             best = copy.deepcopy(model.state_dict())
         elif number - report.best_epoch >= stage.patience:
@@ -160,6 +162,25 @@ def fit(
             break
     model.load_state_dict(best)
     return report
+
+
+class Anchor:
+    """Pulls a model towards the weights it had: what few examples do not speak against, stays."""
+
+    def __init__(self, model: nn.Module, strength: float) -> None:
+        """Remembers the weights.
+
+        Args:
+            model: as it is before training.
+            strength: of the penalty; 0 makes none.
+        """
+        self.strength = strength
+        self._start = [p.detach().clone() for p in model.parameters()] if strength > 0 else []
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """The strength times the squared distance; of the same model."""
+        moved = [(p - start).square().sum() for p, start in zip(model.parameters(), self._start, strict=False)]
+        return self.strength * torch.stack(moved).sum() if moved else torch.zeros(())
 
 
 def _rate(step: int, total_steps: int, warmup_steps: int) -> float:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _LIMITS: Final = (
-    "It was trained on acted speech and on written comments. Acted emotion is stronger and clearer than what people "
-    "show in real calls; on spontaneous speech expect figures well below those of the acted corpora.",
+    "Its figures hold for speech like that of the corpora they were measured on. Acted emotion (RAVDESS, TESS, EmoDB, "
+    "CREMA-D) is stronger and clearer than what people show in real calls: on spontaneous speech expect less.",
     "The text modality knows English. In other languages it is left out, and the voice alone decides.",
     "It tells apart the classes it has. A voice that expresses something else still gets a label, unless the ensemble "
     "abstains.",
@@ -37,8 +37,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         "An ensemble of DeepSER members (arXiv 2506.09556) over frozen backbones, trained in four stages: soft "
         "targets on all data, balanced subsets with ambiguous examples, a linear meta-classifier, a soup of its runs. "
-        "Acoustic features are brought relative to the speaker's running mean and deviation. A temperature makes its "
-        "confidence mean what it says.",
+        "Acoustic features are brought relative to the speaker's running mean and deviation. Its "
+        "confidence is scaled by a temperature fitted on held-out speakers; the expected calibration error (ECE) says "
+        "how far it is from the share of right answers on others.",
         "",
         "| modality | backbone | features | frames averaged |",
         "| :-- | :-- | --: | --: |",

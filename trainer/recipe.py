@@ -69,13 +69,22 @@ class StageRecipe(_Section):
     mixup: Probability = 0.3
     modality_drop: Probability = 0.0
     """Probability that an example is trained on without one of its modalities."""
+    anchor: float = Field(default=0.0, ge=0)
+    """Penalty on the squared distance from the weights a fit starts from (L2-SP, Li et al. 2018)."""
+    keep: Literal["best", "last"] = "best"
+    """Weights of the epoch best in development, or of the last: a small development set chooses by chance."""
 
 
 class MetaRecipe(_Section):
     """Stages 3 and 4."""
 
-    runs: int = Field(default=6, ge=1, le=64)
-    """Meta-classifiers trained with different seeds, averaged in stage 4."""
+    runs: int = Field(default=6, ge=2, le=64)
+    """Meta-classifiers, each with a seed of its own and without another part of the speakers; stage 4 averages them."""
+    class_weight_power: Probability = 0.5
+    """As the recipe's own, for stage 3."""
+    attributes_as_evidence: bool = True
+    """Whether the emotion is read from the members' attributes too. Where these were trained on norms of emotion words,
+    they say nothing that the posteriors do not, and say it otherwise in every corpus."""
     full: StageRecipe
     balanced: StageRecipe
 

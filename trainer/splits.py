@@ -75,22 +75,32 @@ def _whole_speakers(members: Indices, speakers: NDArray[np.str_], limit: int, rn
     return members[np.isin(speakers[members], chosen)]
 
 
-def hold_half(data: TrainingSet, seed: int) -> Split:
-    """Deals speakers into two halves.
+def leave_part(data: TrainingSet, part: int, parts: int, seed: int) -> Split:
+    """Deals speakers into parts and leaves one out: spoken and text-only ones apart, so that parts hold both alike.
+
+    Over all parts every example is left out exactly once. Where there are fewer speakers than parts, some parts are
+    empty.
 
     Args:
         data: of at least two speakers.
-        seed: draws them.
+        part: which to leave out, from 0.
+        parts: how many there are, at least 2.
+        seed: deals the speakers.
+
+    Returns:
+        The rest as `train`, the part as `development`.
 
     Raises:
         RecipeError: there is only one speaker.
     """
-    speakers = sorted({example.speaker for example in data.examples})
-    if len(speakers) < 2:
-        raise RecipeError("one speaker cannot be dealt into two halves: hold out more speakers")
+    spoken = sorted({e.speaker for e in data.examples if e.spoken})
+    others = sorted({e.speaker for e in data.examples} - set(spoken))
+    if len(spoken) + len(others) < 2:
+        raise RecipeError("one speaker cannot be dealt into parts: hold out more speakers")
     rng = np.random.default_rng(seed)
-    chosen = set(rng.permutation(speakers)[: len(speakers) // 2].tolist())
-    inside = np.array([example.speaker in chosen for example in data.examples], dtype=np.bool_)
+    dealt = [*rng.permutation(spoken).tolist(), *rng.permutation(others).tolist()]
+    left = set(dealt[part::parts])
+    inside = np.array([example.speaker in left for example in data.examples], dtype=np.bool_)
     return Split(data.select(np.flatnonzero(~inside)), data.select(np.flatnonzero(inside)))
 
 
@@ -108,10 +118,3 @@ def speaker_folds(speakers: Sequence[str], folds: int) -> list[tuple[str, ...]]:
     if folds < 2 or len(names) < folds:
         raise RecipeError(f"{len(names)} speakers cannot be dealt into {folds} folds")
     return [tuple(names[i::folds]) for i in range(folds)]
-
-
-def positions_of(data: TrainingSet, corpus: str, speakers: Sequence[str] | None = None) -> Indices:
-    """Positions of a corpus's examples, of some of its speakers where they are named."""
-    wanted = None if speakers is None else set(speakers)
-    chosen = [i for i, e in enumerate(data.examples) if e.corpus == corpus and (wanted is None or e.speaker in wanted)]
-    return np.array(chosen, dtype=np.int64)

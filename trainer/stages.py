@@ -26,7 +26,7 @@ from trainer.members import Progress, member_config, stage_1, stage_2
 from trainer.objectives import Objective, class_weights
 from trainer.recipe import Recipe
 from trainer.sampling import Indices, balanced_epoch, full_epoch
-from trainer.splits import Split, hold_half
+from trainer.splits import Split, leave_part
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _run_stages(spec: RunSpec, jobs: int, announce: Announce | None) -> TrainedE
     split = assemble(spec)
     artefacts.claim(fingerprint_of(split, spec.recipe))
     # What stage 3 cannot do is better known before stage 1 than after stage 2.
-    hold_half(split.development, spec.recipe.seed)
+    _left_out(split.development, spec.recipe, 0)
     if jobs > 1 and len(waiting) > 1:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(max_workers=min(jobs, len(waiting)), mp_context=context) as pool:
@@ -188,32 +188,35 @@ def _posteriors(members: dict[str, DeepSER], data: TrainingSet) -> tuple[NDArray
 
 
 def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce: Announce | None = None) -> None:
-    """Several meta-classifiers, each on half of the held-out speakers and chosen by the other half.
+    """Several meta-classifiers, each without another part of the held-out speakers.
 
     Members have never heard any of them: their answers there are what they will be in use. Each run is trained like a
     member, first on all, then on balanced subsets.
     """
     told = _announcer(announce)
+    power = recipe.meta.class_weight_power
     for run in range(recipe.meta.runs):
         name = f"run-{run}"
         if artefacts.has("stage3", name):
             continue
         seed = recipe.seed * 1000 + 900 + run
-        half = hold_half(answers, seed)
+        part = _left_out(answers, recipe, run)
         model = MetaClassifier(len(recipe.members), len(recipe.labels))
+        if not recipe.meta.attributes_as_evidence:
+            model.keep_attributes_from_logits()
         reports: list[FitReport] = []
         for stage in (recipe.meta.full, recipe.meta.balanced):
             full = stage is recipe.meta.full
-            weights = class_weights(torch.from_numpy(half.train.targets), recipe.class_weight_power) if full else None
+            weights = class_weights(torch.from_numpy(part.train.targets), power) if full else None
 
-            def epoch(rng: np.random.Generator, data: TrainingSet = half.train, full: bool = full) -> Indices:
+            def epoch(rng: np.random.Generator, data: TrainingSet = part.train, full: bool = full) -> Indices:
                 return full_epoch(data.corpora, {}, rng) if full else balanced_epoch(data.dominant, data.ambiguous, rng)
 
             reports.append(
                 fit(
                     model,
-                    half.train,
-                    half.development,
+                    part.train,
+                    part.development,
                     (ANSWERS,),
                     epoch=epoch,
                     stage=stage,
@@ -236,27 +239,28 @@ def stage_4(
 ) -> TrainedEnsemble:
     """The soup of the meta-classifiers, and its calibration.
 
-    Temperature and threshold are fitted on logits that each run gives for the speakers it was not trained on.
+    Temperature and threshold are fitted on what the run that was trained without a speaker says of them.
     """
     runs = [artefacts.weights("stage3", f"run-{run}") for run in range(recipe.meta.runs)]
     meta = MetaClassifier(len(recipe.members), len(recipe.labels))
-    held, logits = np.zeros(len(answers)), np.zeros((len(answers), len(answers.labels)))
+    logits = np.zeros((len(answers), len(answers.labels)), dtype=np.float32)
     for run, state in enumerate(runs):
         meta.load_state_dict(state)
-        outside = {e.id for e in hold_half(answers, recipe.seed * 1000 + 900 + run).development.examples}
+        outside = {e.id for e in _left_out(answers, recipe, run).development.examples}
         rows = np.array([e.id in outside for e in answers.examples])
-        logits[rows] += predict(meta, answers, (ANSWERS,)).logits[rows]
-        held += rows
-    seen = held > 0
-    logits[seen] /= held[seen, None]
-    temperature = fit_temperature(logits[seen], answers.targets[seen])
-    confidence = softmax(logits[seen].astype(np.float32) / temperature).max(axis=1)
-    spoken = answers.spoken[seen]
+        logits[rows] = predict(meta, answers, (ANSWERS,)).logits[rows]
+    temperature = fit_temperature(logits, answers.targets)
+    confidence = softmax(logits / temperature).max(axis=1)
+    spoken = answers.spoken
     abstain_below = fit_abstention(confidence[spoken] if spoken.any() else confidence, recipe.target_coverage)
     meta.load_state_dict(soup(runs))
-    report = {"temperature": temperature, "abstain_below": abstain_below, "fitted_on": int(seen.sum())}
+    report = {"temperature": temperature, "abstain_below": abstain_below, "fitted_on": len(answers)}
     artefacts.save("stage4", "soup", meta.state_dict(), report)
     return TrainedEnsemble(members, meta.eval(), temperature, abstain_below, standardisation)
+
+
+def _left_out(answers: TrainingSet, recipe: Recipe, run: int) -> Split:
+    return leave_part(answers, run, recipe.meta.runs, recipe.seed)
 
 
 def score(trained: TrainedEnsemble, data: TrainingSet) -> EnsembleScores:

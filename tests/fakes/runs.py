@@ -81,14 +81,19 @@ batch = 16
 
 [meta]
 runs = 3
+attributes_as_evidence = false
 
 [meta.full]
+anchor = 1.0
+keep = "last"
 learning_rate = 5e-2
 warmup_steps = 0
 epochs = 4
 mixup = 1.0
 
 [meta.balanced]
+anchor = 1.0
+keep = "last"
 learning_rate = 1e-3
 warmup_steps = 0
 epochs = 1

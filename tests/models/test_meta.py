@@ -55,6 +55,20 @@ def test_before_training_it_votes_softly() -> None:
     assert (found - attributes.mean(dim=1)).abs().max() < 1.0
 
 
+def test_kept_from_attributes_logits_learn_from_posteriors_alone() -> None:
+    meta = MetaClassifier(members=2, labels=3)
+    meta.keep_attributes_from_logits()
+    optimiser = torch.optim.SGD(meta.parameters(), lr=1.0)
+    before = meta.to_logits.weight.detach().clone()
+    logits, attributes = meta(torch.randn(5, 2 * (3 + 3)))
+    torch.autograd.backward(logits[:, 0].sum() + attributes.sum())
+    optimiser.step()
+    moved = (meta.to_logits.weight - before).view(3, 2, 3 + 3) != 0
+    assert bool(moved[0, :, :3].all())
+    assert not bool(moved[:, :, 3:].any())
+    assert bool((meta.to_attributes.weight.grad != 0).all())
+
+
 def test_attributes_stay_on_their_scale() -> None:
     meta = MetaClassifier(MEMBERS, LABELS)
     nn.init.constant_(meta.to_attributes.bias, 100.0)

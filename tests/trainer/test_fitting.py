@@ -15,7 +15,7 @@ from models.deepser import DeepSER, DeepSERConfig
 from tests.fakes.examples import DIMS, LABELS, example, frames, learnable_set
 from trainer import fitting
 from trainer.dataset import Batch, TrainingSet
-from trainer.fitting import FitReport, Scores, development_macro_f1, fit, predict
+from trainer.fitting import Anchor, FitReport, Scores, development_macro_f1, fit, predict
 from trainer.objectives import Objective
 from trainer.recipe import StageRecipe
 from trainer.sampling import Indices
@@ -44,7 +44,7 @@ def run(
     return fit(
         model,
         data,
-        development or learnable_set(seed=7),
+        learnable_set(seed=7) if development is None else development,
         BOTH,
         epoch=lambda rng: rng.permutation(len(data)).astype(np.int64),
         stage=stage,
@@ -138,6 +138,56 @@ class TestTraining:
         report = run(model, learnable_set(), stage=replace_stage(epochs=0))
         assert torch.equal(flat(model), before)
         assert (report.best_epoch, report.history) == (0, [])
+
+
+class TestAnchor:
+    def test_a_stronger_one_keeps_the_model_nearer_to_where_it_started(self) -> None:
+        data, moved = learnable_set(48), []
+        for strength in (0.0, 0.1, 10.0):
+            model = member()
+            before = flat(model)
+            run(model, data, stage=replace_stage(anchor=strength, keep="last"))
+            moved.append(float((flat(model) - before).norm()))
+        assert moved[0] > 1.2 * moved[1] > 1.2 * 1.2 * moved[2] > 0
+
+    def test_its_penalty_is_the_squared_distance(self) -> None:
+        model = Naming()
+        anchor = Anchor(model, 0.5)
+        assert float(anchor(model).detach()) == 0
+        with torch.no_grad():
+            model.weight += 3
+        assert float(anchor(model).detach()) == pytest.approx(4.5)
+
+
+class TestKeeping:
+    """Two epochs: the first is better in development, as a stub says."""
+
+    def kept(self, keep: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, list[Tensor], FitReport]:
+        reached = iter([0.1, 0.9, 0.5])
+        after: list[Tensor] = []
+        model = member()
+
+        def judged(*_: object) -> float:
+            after.append(flat(model))
+            return next(reached)
+
+        monkeypatch.setattr(fitting, "development_macro_f1", judged)
+        report = run(model, learnable_set(16), stage=replace_stage(epochs=2, keep=keep))
+        return flat(model), after, report
+
+    @pytest.mark.parametrize(("keep", "epoch", "figure"), [("best", 1, 0.9), ("last", 2, 0.5)])
+    def test_the_best_epoch_s_weights_stay_or_the_last_one_s(
+        self, keep: str, epoch: int, figure: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        weights, after, report = self.kept(keep, monkeypatch)
+        assert torch.equal(weights, after[epoch])
+        assert (report.best_epoch, report.best_macro_f1) == (epoch, figure)
+
+    def test_the_last_can_be_kept_with_nobody_to_choose_by(self) -> None:
+        model, data = member(), learnable_set(16)
+        nobody = data.select(np.empty(0, dtype=np.int64))
+        report = run(model, data, stage=replace_stage(epochs=2, keep="last", patience=1), development=nobody)
+        assert report.best_epoch == 2
 
 
 class Naming(nn.Module):

@@ -75,7 +75,7 @@ def test_what_was_not_measured_is_not_claimed() -> None:
 @pytest.mark.parametrize(
     "limit",
     [
-        "acted speech",
+        "Acted emotion",
         "knows English",
         "first segment of a speaker",
         "Segments under a second",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fakes.examples import DIMS, LABELS, example
 from trainer.dataset import TrainingSet
 from trainer.errors import RecipeError
-from trainer.splits import MIN_SPEAKERS_TO_SPLIT, Split, hold_half, hold_out, speaker_folds
+from trainer.splits import MIN_SPEAKERS_TO_SPLIT, Split, hold_out, leave_part, speaker_folds
 
 
 def data_of(**clips_by_speaker: dict[str, int]) -> TrainingSet:
@@ -105,22 +106,39 @@ class TestHoldingOut:
         assert len(split.development) > 0
 
 
-class TestHalves:
+class TestParts:
     @settings(deadline=None, max_examples=40)
-    @given(st.dictionaries(st.text("abc", min_size=1), st.integers(1, 5), min_size=2, max_size=15), st.integers(0, 99))
-    def test_speakers_are_dealt_evenly_and_whole(self, drawn: dict[str, int], seed: int) -> None:
+    @given(
+        st.dictionaries(st.text("abc", min_size=1), st.integers(1, 5), min_size=2, max_size=15),
+        st.integers(2, 7),
+        st.integers(0, 99),
+    )
+    def test_every_speaker_is_left_out_whole_and_by_just_one_part(
+        self, drawn: dict[str, int], parts: int, seed: int
+    ) -> None:
         data = data_of(one=drawn)
-        half = hold_half(data, seed)
-        assert_apart(half, data)
-        assert abs(len(speakers(half.train)) - len(speakers(half.development))) <= 1
+        splits = [leave_part(data, part, parts, seed) for part in range(parts)]
+        for split in splits:
+            assert_apart(split, data)
+            assert len(split.train) > 0
+        left = [speakers(split.development) for split in splits]
+        assert sorted(name for names in left for name in names) == sorted(speakers(data))
+        assert max(map(len, left)) - min(map(len, left)) <= 1
+
+    def test_spoken_and_written_examples_are_dealt_alike(self) -> None:
+        data = data_of(calls=people(4), comments=people(40))
+        data = TrainingSet([replace(e, spoken=e.corpus == "calls") for e in data.examples], data.labels, data.dims)
+        for part in range(4):
+            left = leave_part(data, part, 4, seed=1).development
+            assert (int(left.spoken.sum()), int((~left.spoken).sum())) == (3, 30)
 
     def test_every_seed_deals_anew(self) -> None:
         data = data_of(one=people(10))
-        assert len({frozenset(speakers(hold_half(data, seed).train)) for seed in range(10)}) > 5
+        assert len({frozenset(speakers(leave_part(data, 0, 2, seed).train)) for seed in range(10)}) > 5
 
     def test_one_speaker_cannot_be_dealt(self) -> None:
-        with pytest.raises(RecipeError, match="one speaker cannot be dealt into two halves: hold out more speakers"):
-            hold_half(data_of(one=people(1)), 0)
+        with pytest.raises(RecipeError, match="one speaker cannot be dealt into parts: hold out more speakers"):
+            leave_part(data_of(one=people(1)), 0, 2, 0)
 
 
 class TestFolds:

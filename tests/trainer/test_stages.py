@@ -22,7 +22,7 @@ from trainer.evaluation import evaluation_set
 from trainer.fitting import predict
 from trainer.recipe import Recipe
 from trainer.sampling import Indices
-from trainer.splits import hold_half
+from trainer.splits import leave_part
 from trainer.stages import ANSWERS, TrainedEnsemble, answers_of, run_stages, score, stage_3, stage_4, train_member
 
 MEMBERS = ("both", "voice", "words")
@@ -268,7 +268,7 @@ class TestMetaClassifiers:
         started_from = MetaClassifier(3, 4).to_logits.weight
         assert not any(torch.equal(one, other) for one, other in itertools.combinations([*runs, started_from], 2))
 
-    def test_each_is_trained_on_one_half_of_the_speakers_and_chosen_by_the_other(
+    def test_each_is_trained_without_another_part_of_the_speakers(
         self, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sides: list[tuple[set[str], set[str]]] = []
@@ -283,9 +283,36 @@ class TestMetaClassifiers:
         stage_3(answers, Artefacts(replace(whole_run.spec, folder=tmp_path)), whole_run.spec.recipe)
         everybody = {e.speaker for e in answers.examples}
         assert len(sides) == 6
-        assert all(not train & choose and train | choose == everybody for train, choose in sides)
+        assert all(not train & left and train | left == everybody for train, left in sides)
         assert [sides[i] == sides[i + 1] for i in (0, 2, 4)] == [True] * 3
-        assert sides[0] != sides[2]
+        assert set.union(*(sides[i][1] for i in (0, 2, 4))) == everybody
+
+    @pytest.mark.parametrize("reads", [True, False])
+    def test_the_emotion_is_read_from_attributes_only_where_the_recipe_says_so(
+        self, whole_run: TinyRun, tmp_path: Path, always_better: None, reads: bool
+    ) -> None:
+        values = whole_run.spec.recipe.meta.model_dump()
+        recipe = changed(whole_run.spec.recipe, meta={**values, "attributes_as_evidence": reads})
+        answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
+        artefacts = Artefacts(replace(whole_run.spec, recipe=recipe, folder=tmp_path))
+        stage_3(answers, artefacts, recipe)
+        weight = artefacts.weights("stage3", "run-0")["to_logits.weight"].view(4, 3, 4 + 3)
+        assert bool(weight[..., :4].any())
+        assert bool(weight[..., 4:].any()) is reads
+
+    def test_class_weights_are_of_the_power_that_the_recipe_gives_stage_3(
+        self, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        powers: list[float] = []
+        weigh = stages.class_weights
+        monkeypatch.setattr(
+            stages, "class_weights", lambda targets, power: powers.append(power) or weigh(targets, power)
+        )
+        values = whole_run.spec.recipe.meta.model_dump()
+        recipe = changed(whole_run.spec.recipe, meta={**values, "class_weight_power": 0.25}, class_weight_power=1.0)
+        answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
+        stage_3(answers, Artefacts(replace(whole_run.spec, recipe=recipe, folder=tmp_path)), recipe)
+        assert powers == [0.25] * 3
 
 
 class TestCalibration:
@@ -304,22 +331,22 @@ class TestCalibration:
         given: list[NDArray[np.float64]] = []
         monkeypatch.setattr(stages, "fit_temperature", lambda logits, _: given.append(logits.copy()) or 2.0)
         trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
-        strangers = []
-        for e in answers.examples:
-            halves = [hold_half(answers, recipe.seed * 1000 + 900 + run) for run in range(recipe.meta.runs)]
-            strangers.append(
-                frozenset(
-                    run for run, half in enumerate(halves) if e.speaker not in {t.speaker for t in half.train.examples}
-                )
+        parts = [leave_part(answers, run, recipe.meta.runs, recipe.seed) for run in range(recipe.meta.runs)]
+        strangers = [
+            frozenset(
+                run for run, part in enumerate(parts) if e.speaker not in {t.speaker for t in part.train.examples}
             )
+            for e in answers.examples
+        ]
         return trained, given[0], strangers
 
     def test_temperature_is_fitted_on_logits_of_runs_that_were_not_trained_on_the_speaker(
         self, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _, logits, strangers = self.calibrated(whole_run, tmp_path, monkeypatch)
-        expected = [np.mean([10.0**run for run in runs]) for runs in strangers if runs]
-        assert len({tuple(sorted(runs)) for runs in strangers}) > 2
+        expected = [10.0 ** min(runs) for runs in strangers]
+        assert {len(runs) for runs in strangers} == {1}
+        assert len(set(strangers)) == 3
         np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-5)
 
     def test_the_threshold_lets_the_asked_share_of_spoken_segments_through(
@@ -327,19 +354,18 @@ class TestCalibration:
     ) -> None:
         given: list[tuple[Indices, float]] = []
         monkeypatch.setattr(stages, "fit_abstention", lambda values, share: given.append((values, share)) or 0.5)
-        trained, logits, strangers = self.calibrated(whole_run, tmp_path, monkeypatch)
-        development = assemble(whole_run.spec).development
-        spoken = [s for s, runs in zip(development.spoken, strangers, strict=True) if runs]
+        trained, logits, _ = self.calibrated(whole_run, tmp_path, monkeypatch)
+        spoken = assemble(whole_run.spec).development.spoken
         confidence, share = given[0]
         assert (trained.temperature, trained.abstain_below, share) == (2.0, 0.5, whole_run.spec.recipe.target_coverage)
-        scaled = logits[np.array(spoken)] / 2.0
+        scaled = logits[spoken] / 2.0
         np.testing.assert_allclose(confidence, np.exp(scaled.max(axis=1)) / np.exp(scaled).sum(axis=1), rtol=1e-4)
 
     def test_what_was_fitted_is_recorded(self, whole_run: TinyRun) -> None:
         report = Artefacts(whole_run.spec).report("stage4", "soup")
         assert report["temperature"] == whole_run.trained.temperature
         assert report["abstain_below"] == whole_run.trained.abstain_below
-        assert 0 < report["fitted_on"] <= len(assemble(whole_run.spec).development)
+        assert report["fitted_on"] == len(assemble(whole_run.spec).development)
 
 
 class TestScoring:
