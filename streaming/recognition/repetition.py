@@ -14,6 +14,8 @@ _LONG_PHRASE_WORDS: Final = 3
 _SHORT_PHRASES: Final = {1: 4, 2: 3}
 """How often people say a phrase of so many words in a row; longer ones twice."""
 _LONG_PHRASES: Final = 2
+_RESTART_WORDS: Final = 8
+"""A sentence that begins again with so many of its words, and ends there."""
 _STUTTER: Final = re.compile(r"(.{1,4}?)\1{9,}")
 """A word that goes on and on, such as "hahahahaha"."""
 
@@ -23,8 +25,8 @@ def words_before_repeat(words: Sequence[str], *, strict: bool) -> int:
 
     Args:
         words: of a whole transcript, in the form they are compared in.
-        strict: whether a phrase of three words or more that is said again at the very end is a repeat already. Decoders
-            do that on short input far more often than people.
+        strict: whether a phrase of three words or more that is said again at the very end is a repeat already, and so
+            is a long one that only begins again there. Decoders do that on short input far more often than people.
 
     Returns:
         All of them if there is no repeat; otherwise those up to the end of the first saying of the repeated phrase.
@@ -32,7 +34,8 @@ def words_before_repeat(words: Sequence[str], *, strict: bool) -> int:
     for start, word in enumerate(words):
         if _STUTTER.search(word):
             return start
-        for length in range(1, (len(words) - start) // 2 + 1):
+        left = len(words) - start
+        for length in range(1, max(left // 2, left - _RESTART_WORDS) + 1):
             if _repeats(words, start, length, strict=strict):
                 return start + length
     return len(words)
@@ -47,4 +50,5 @@ def _repeats(words: Sequence[str], start: int, length: int, *, strict: bool) -> 
         return True
     rest = list(words[end:])
     reaches_end = rest == phrase[: len(rest)]
-    return strict and length >= _LONG_PHRASE_WORDS and times > 1 and reaches_end
+    said_again = times > 1 or len(rest) >= _RESTART_WORDS
+    return strict and length >= _LONG_PHRASE_WORDS and said_again and reaches_end

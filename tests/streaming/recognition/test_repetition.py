@@ -59,6 +59,18 @@ def test_a_second_look_lets_a_long_phrase_be_said_twice_but_not_three_times() ->
     assert cut(f"{phrase} {phrase} {phrase}", strict=False) == phrase
 
 
+def test_a_sentence_that_begins_again_and_ends_there_is_cut() -> None:
+    sentence = "it is not allied in physiological action to that and may be given in such cases"
+    assert cut(f"{sentence} it is not allied in physiological action to") == sentence
+    assert cut(f"{sentence} it is not allied in physiological action to", strict=False).endswith("action to")
+
+
+@pytest.mark.parametrize("again", ["it is not allied", "it is not allied in physiological medicine or at all"])
+def test_a_sentence_that_only_opens_alike_stays(again: str) -> None:
+    said = f"it is not allied in physiological action to that and may be given so {again}"
+    assert cut(said) == said
+
+
 @given(words)
 def test_what_is_kept_does_not_repeat_itself(spoken: list[str]) -> None:
     kept = spoken[: words_before_repeat(spoken, strict=True)]
