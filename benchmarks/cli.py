@@ -10,11 +10,15 @@ class _Benchmarks(click.Group):
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Their names."""
-        return ["transcription", "vad"]
+        return ["conversation", "transcription", "vad"]
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One of them."""
         try:
+            if cmd_name == "conversation":
+                from benchmarks.conversation import main as conversation
+
+                return conversation
             if cmd_name == "transcription":
                 from benchmarks.transcription import main as transcription
 
@@ -32,4 +36,4 @@ class _Benchmarks(click.Group):
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure transcription and voice detection."""
+    """Measure latency, transcription and voice detection."""
