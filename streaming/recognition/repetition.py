@@ -31,6 +31,14 @@ def words_before_repeat(words: Sequence[str], *, strict: bool) -> int:
     Returns:
         All of them if there is no repeat; otherwise those up to the end of the first saying of the repeated phrase.
     """
+    kept = len(words)
+    while (shorter := _first_cut(words[:kept], strict=strict)) < kept:
+        kept = shorter
+    return kept
+
+
+def _first_cut(words: Sequence[str], *, strict: bool) -> int:
+    """As `words_before_repeat`; what is left may still end in a repeat that what followed hid."""
     for start, word in enumerate(words):
         if _STUTTER.search(word):
             return start
