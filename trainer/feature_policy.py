@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from filelock import FileLock, Timeout
 
 from models.backbones.registry import backbone
 from models.weights_registry import weight_spec
@@ -17,7 +20,13 @@ from trainer.errors import FeatureStoreError
 from trainer.silence import LEAD_S, TAIL_S, TRIM_VERSION
 
 POLICY_FILE: Final = "policy.json"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""Of how a store lies on disk; nothing that is stored depends on it."""
+READABLE_VERSIONS: Final = frozenset({1, FORMAT_VERSION})
+"""Version 1 had one file of frames; it is read as it is, and goes on in shards."""
+
+_LOCK_FILE: Final = ".lock"
+_LOCK_PATIENCE_S: Final = 10.0
 
 WHISPER_ARITHMETIC: Final = "int8"
 
@@ -58,7 +67,7 @@ class StoreSpec:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the whole policy."""
-        return hashlib.sha256(json.dumps(self.as_mapping(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def store_spec(name: str, *, stride: int = 1, view: str = CLEAN) -> StoreSpec:
@@ -114,8 +123,47 @@ def read_policy(folder: Path) -> dict[str, Any] | None:
     return policy
 
 
-def write_policy(folder: Path, policy: dict[str, Any]) -> None:
-    """Writes the policy of a new store, in one step."""
-    fresh = folder / f"{POLICY_FILE}.new"
-    fresh.write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(folder / POLICY_FILE)
+def refuse_other_policy(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares the policy a store was made under with the one it should have been made under.
+
+    Raises:
+        FeatureStoreError: they differ; the message names how.
+    """
+    if found.get("format_version") in READABLE_VERSIONS:
+        found = {**found, "format_version": wanted["format_version"]}
+    # What a policy does not name does not apply: the same as None.
+    differing = sorted(key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key))
+    if differing:
+        changes = ", ".join(f"{key} {found.get(key)!r} then, {wanted.get(key)!r} now" for key in differing)
+        raise FeatureStoreError(
+            f"{folder}: its features were made under another policy ({changes}); "
+            "delete the folder to extract them again, or use another features folder"
+        )
+
+
+def claim_policy(folder: Path, policy: Mapping[str, Any]) -> None:
+    """Makes sure that a store says its policy before anything is written to it; many processes may do so at a time.
+
+    Args:
+        folder: of the store.
+        policy: what is about to be written was made under.
+
+    Raises:
+        FeatureStoreError: the store was made under another, or a version of this program that knew no shards is
+            writing to it.
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / _LOCK_FILE, timeout=_LOCK_PATIENCE_S):
+            found = read_policy(folder)
+            if found is not None:
+                refuse_other_policy(folder, found, policy)
+            if found is None or found.get("format_version") != FORMAT_VERSION:
+                fresh = folder / f"{POLICY_FILE}.new"
+                fresh.write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
+                fresh.replace(folder / POLICY_FILE)
+    except Timeout:
+        raise FeatureStoreError(
+            f"{folder}: an older version of this program writes to it; wait until it is done"
+        ) from None

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +17,25 @@ from hypothesis import strategies as st
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 from trainer.errors import FeatureStoreError
 from trainer.feature_policy import POLICY_FILE, StoreSpec, store_spec
-from trainer.features import FRAMES_FILE, INDEX_FILE, FeatureStore
+from trainer.features import FeatureStore
+from trainer.shards import SHARD_BYTES
 from trainer.silence import LEAD_S, TAIL_S, TRIM_VERSION
 
 DIM = 3
+FRAME_BYTES = DIM * 2
 SPEC = StoreSpec(backbone="made-up", dim=DIM)
+FRAMES_FILE, INDEX_FILE = "shard-00000.f16", "shard-00000.jsonl"
+SECOND_FRAMES, SECOND_INDEX = "shard-00001.f16", "shard-00001.jsonl"
+SMALL_SHARD = 4 * FRAME_BYTES
+"""A bound that makes shards of at most four frames."""
 
 
 def frames(count: int, value: float = 1.0) -> np.ndarray:
     return np.full((count, DIM), value, dtype=np.float32)
 
 
-def filled(folder: Path, lengths: list[int]) -> Path:
-    with FeatureStore.open(folder, SPEC) as store:
+def filled(folder: Path, lengths: list[int], shard_bytes: int = SHARD_BYTES) -> Path:
+    with FeatureStore.open(folder, SPEC, shard_bytes=shard_bytes) as store:
         for i, length in enumerate(lengths):
             store.append(f"c/{i}", frames(length, float(i)))
     return folder
@@ -94,57 +102,183 @@ class TestReadingAndWriting:
             with pytest.raises(FeatureStoreError, match="stored already"):
                 store.append("c/0", frames(1))
 
-    def test_only_one_may_write_at_a_time(self, tmp_path: Path) -> None:
-        with FeatureStore.open(tmp_path / "s", SPEC) as writer:
-            writer.append("c/0", frames(1))
-            other = FeatureStore.open(tmp_path / "s", SPEC)
-            with pytest.raises(FeatureStoreError, match="another process writes"):
-                other.append("c/1", frames(1))
-        other.append("c/1", frames(1))
-        other.close()
-        assert list(FeatureStore.open(tmp_path / "s", SPEC)) == ["c/0", "c/1"]
+
+class TestShards:
+    def test_a_shard_that_is_full_is_followed_by_another(self, tmp_path: Path) -> None:
+        folder = filled(tmp_path / "s", [2, 2, 3, 1, 2], SMALL_SHARD)
+        store = FeatureStore.open(folder, SPEC)
+        assert (len(store), store.frames, store.shards) == (5, 10, 3)
+        assert [store.shard_of(f"c/{i}") for i in range(5)] == [FRAMES_FILE] * 2 + [SECOND_FRAMES] * 2 + [
+            "shard-00002.f16"
+        ]
+        assert max(path.stat().st_size for path in folder.glob("*.f16")) == SMALL_SHARD
+        for i, length in enumerate([2, 2, 3, 1, 2]):
+            np.testing.assert_array_equal(store.get(f"c/{i}"), frames(length, float(i)))
+
+    def test_an_utterance_larger_than_a_shard_has_one_of_its_own(self, tmp_path: Path) -> None:
+        store = FeatureStore.open(filled(tmp_path / "s", [1, 9, 1], SMALL_SHARD), SPEC)
+        assert [store.shard_of(f"c/{i}") for i in range(3)] == [FRAMES_FILE, SECOND_FRAMES, FRAMES_FILE]
+        np.testing.assert_array_equal(store.get("c/1"), frames(9, 1.0))
+
+    def test_several_write_at_the_same_time_each_to_a_shard_of_its_own(self, tmp_path: Path) -> None:
+        writers = [FeatureStore.open(tmp_path / "s", SPEC) for _ in range(3)]
+        for turn in range(4):
+            for number, writer in enumerate(writers):
+                writer.append(f"c/{number}-{turn}", frames(1 + number, float(turn)))
+        for writer in writers:
+            writer.close()
+        store = FeatureStore.open(tmp_path / "s", SPEC)
+        assert (len(store), store.shards, store.duplicates) == (12, 3, {})
+        for number in range(3):
+            assert {store.shard_of(f"c/{number}-{turn}") for turn in range(4)} == {f"shard-{number:05}.f16"}
+            np.testing.assert_array_equal(store.get(f"c/{number}-3"), frames(1 + number, 3.0))
+
+    def test_a_shard_nobody_writes_to_any_more_is_taken_up_again(self, tmp_path: Path) -> None:
+        filled(tmp_path / "s", [2])
+        with FeatureStore.open(tmp_path / "s", SPEC) as store:
+            store.append("c/1", frames(1, 1.0))
+        assert FeatureStore.open(tmp_path / "s", SPEC).shards == 1
 
     def test_a_writer_takes_in_what_another_wrote_since_it_opened(self, tmp_path: Path) -> None:
         early = FeatureStore.open(tmp_path / "s", SPEC)
         filled(tmp_path / "s", [2, 3])
         with early:
+            with pytest.raises(FeatureStoreError, match="c/1 is stored already"):
+                early.append("c/1", frames(3, 1.0))
             early.append("c/late", frames(1, 9.0))
+        assert list(early) == ["c/0", "c/1", "c/late"]
         reopened = FeatureStore.open(tmp_path / "s", SPEC)
         assert list(reopened) == ["c/0", "c/1", "c/late"]
         np.testing.assert_array_equal(reopened.get("c/late"), frames(1, 9.0))
 
+    def test_a_reader_sees_what_others_store_once_it_looks_again(self, tmp_path: Path) -> None:
+        reader = FeatureStore.open(tmp_path / "s", SPEC)
+        with FeatureStore.open(tmp_path / "s", SPEC) as first, FeatureStore.open(tmp_path / "s", SPEC) as second:
+            first.append("c/0", frames(2))
+            reader.refresh()
+            view = reader.get("c/0")
+            second.append("c/1", frames(3, 1.0))
+            first.append("c/2", frames(1, 2.0))
+            assert list(reader) == ["c/0"]
+            reader.refresh()
+        assert set(reader) == {"c/0", "c/1", "c/2"}
+        np.testing.assert_array_equal(reader.get("c/2"), frames(1, 2.0))
+        np.testing.assert_array_equal(view, frames(2))
+
+    def test_of_an_id_that_two_stored_the_first_by_shard_counts_and_the_other_is_noted(self, tmp_path: Path) -> None:
+        first, second = FeatureStore.open(tmp_path / "s", SPEC), FeatureStore.open(tmp_path / "s", SPEC)
+        with first, second:
+            first.append("c/0", frames(1))
+            second.append("c/1", frames(1, 1.0))
+            second.append("c/twice", frames(3, 8.0))
+            watching = FeatureStore.open(tmp_path / "s", SPEC)
+            first.append("c/twice", frames(2, 7.0))
+        watching.refresh()
+        for store in (watching, FeatureStore.open(tmp_path / "s", SPEC)):
+            assert sorted(store) == ["c/0", "c/1", "c/twice"]
+            assert store.duplicates == {"c/twice": 1}
+            assert store.frames == 7
+            np.testing.assert_array_equal(store.get("c/twice"), frames(2, 7.0))
+        assert watching.verify() == ()
+
+    def test_more_shards_than_a_process_may_open_files_can_be_read(self, tmp_path: Path) -> None:
+        count = 60
+        store = FeatureStore.open(filled(tmp_path / "s", [2] * count, 2 * FRAME_BYTES), SPEC)
+        assert store.shards == count
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 20, before[1]))
+        try:
+            views = [store.get(f"c/{i}") for i in range(count)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert [float(view[0, 0]) for view in views] == [float(i) for i in range(count)]
+
+
+class TestBeforeThereWereShards:
+    def old(self, folder: Path) -> Path:
+        """As the first version of the format left a store."""
+        filled(folder, [2, 3])
+        (folder / FRAMES_FILE).rename(folder / "frames.f16")
+        (folder / INDEX_FILE).rename(folder / "index.jsonl")
+        policy = json.loads((folder / POLICY_FILE).read_text()) | {"format_version": 1}
+        (folder / POLICY_FILE).write_text(json.dumps(policy))
+        return folder
+
+    def test_such_a_store_is_read_as_it_is(self, tmp_path: Path) -> None:
+        folder = self.old(tmp_path / "s")
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        store = FeatureStore.open(folder, SPEC)
+        assert list(store) == list(FeatureStore.inspect(folder)) == ["c/0", "c/1"]
+        np.testing.assert_array_equal(store.get("c/1"), frames(3, 1.0))
+        assert store.verify() == ()
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+    def test_it_goes_on_in_shards_and_says_so_to_versions_that_know_none(self, tmp_path: Path) -> None:
+        folder = self.old(tmp_path / "s")
+        old_frames = (folder / "frames.f16").read_bytes()
+        with FeatureStore.open(folder, SPEC) as store:
+            store.append("c/2", frames(1, 2.0))
+        reopened = FeatureStore.open(folder, SPEC)
+        assert list(reopened) == ["c/0", "c/1", "c/2"]
+        assert [reopened.shard_of(f"c/{i}") for i in range(3)] == ["frames.f16", "frames.f16", FRAMES_FILE]
+        assert (folder / "frames.f16").read_bytes() == old_frames
+        assert json.loads((folder / POLICY_FILE).read_text())["format_version"] == 2
+
 
 class TestBeingKilled:
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=60)
     @given(
-        lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6),
-        file=st.sampled_from([FRAMES_FILE, INDEX_FILE]),
-        data=st.data(),
+        lengths=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+        cuts=st.fixed_dictionaries(
+            {name: st.floats(0, 1) for name in (FRAMES_FILE, INDEX_FILE, SECOND_FRAMES, SECOND_INDEX)}
+        ),
     )
-    def test_whatever_is_cut_off_every_item_still_indexed_is_intact_and_the_rest_can_be_stored_again(
-        self, lengths: list[int], file: str, data: st.DataObject
+    def test_whatever_is_cut_off_what_is_still_indexed_is_intact_and_the_rest_can_be_stored_again(
+        self, lengths: list[int], cuts: dict[str, float]
     ) -> None:
         with tempfile.TemporaryDirectory() as temporary:
-            folder = filled(Path(temporary) / "s", lengths)
-            size = (folder / file).stat().st_size
-            cut = data.draw(st.integers(0, size), label="bytes kept")
-            os.truncate(folder / file, cut)
-            store = FeatureStore.open(folder, SPEC)
-            kept = list(store)
-            assert kept == [f"c/{i}" for i in range(len(kept))]
-            assert cut < size or len(kept) == len(lengths)
+            folder = filled(Path(temporary) / "s", lengths, SMALL_SHARD)
+            for name, kept in cuts.items():
+                if (folder / name).exists():
+                    os.truncate(folder / name, round(kept * (folder / name).stat().st_size))
+            expected = {f"c/{i}": frames(length, float(i)) for i, length in enumerate(lengths)}
+            store = FeatureStore.open(folder, SPEC, shard_bytes=SMALL_SHARD)
+            for name in store:
+                np.testing.assert_array_equal(store.get(name), expected[name])
             assert store.verify() == ()
             with store:
-                for i in range(len(kept), len(lengths)):
-                    store.append(f"c/{i}", frames(lengths[i], float(i)))
+                for name in expected.keys() - set(store):
+                    store.append(name, expected[name])
             reopened = FeatureStore.open(folder, SPEC)
-            assert list(reopened) == [f"c/{i}" for i in range(len(lengths))]
-            assert reopened.verify() == ()
-            for i, length in enumerate(lengths):
-                np.testing.assert_array_equal(reopened.get(f"c/{i}"), frames(length, float(i)))
-            assert (folder / FRAMES_FILE).stat().st_size == sum(lengths) * DIM * 2
+            assert set(reopened) == expected.keys()
+            assert (reopened.verify(), reopened.duplicates) == ((), {})
+            for name, values in expected.items():
+                np.testing.assert_array_equal(reopened.get(name), values)
 
-    @settings(deadline=None, max_examples=50)
+    @pytest.mark.parametrize("file", [FRAMES_FILE, INDEX_FILE])
+    def test_at_whatever_byte_a_writer_died_the_next_one_goes_on_behind_the_last_whole_item(
+        self, tmp_path: Path, file: str
+    ) -> None:
+        lengths = [2, 1, 3]
+        whole = filled(tmp_path / "whole", lengths)
+        lines = (whole / INDEX_FILE).read_bytes()
+        size = (whole / file).stat().st_size
+        for cut in range(size + 1):
+            folder = tmp_path / f"cut-{cut}"
+            shutil.copytree(whole, folder)
+            os.truncate(folder / file, cut)
+            if file == INDEX_FILE:
+                left = lines[:cut].count(b"\n")
+            else:
+                left = sum(cut >= FRAME_BYTES * sum(lengths[: i + 1]) for i in range(3))
+            with FeatureStore.open(folder, SPEC) as store:
+                assert list(store) == [f"c/{i}" for i in range(left)]
+                for i in range(left, 3):
+                    store.append(f"c/{i}", frames(lengths[i], float(i)))
+            assert (folder / FRAMES_FILE).read_bytes() == (whole / FRAMES_FILE).read_bytes()
+            assert (folder / INDEX_FILE).read_bytes() == lines
+
+    @settings(deadline=None, max_examples=30)
     @given(st.binary(max_size=40), st.binary(max_size=40).filter(lambda junk: b"\n" not in junk))
     def test_half_written_frames_and_a_half_written_line_count_for_nothing(self, junk: bytes, half: bytes) -> None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -168,18 +302,25 @@ class TestBeingKilled:
         FeatureStore.open(folder, SPEC).get("c/0")
         assert (folder / FRAMES_FILE).read_bytes() == before
 
-    def test_a_process_killed_while_it_stores_loses_nothing_it_had_stored(self, tmp_path: Path) -> None:
+    def test_processes_killed_while_they_store_lose_nothing_they_had_stored(self, tmp_path: Path) -> None:
         context = multiprocessing.get_context("spawn")
-        reached = context.Value("i", 0)
-        process = context.Process(target=_store_until_killed, args=(tmp_path / "s", reached))
-        process.start()
-        while reached.value < 50 and process.is_alive():
-            process.join(0.001)
-        process.kill()
-        process.join()
+        reached = [context.Value("i", 0) for _ in range(2)]
+        processes = [
+            context.Process(target=_store_until_killed, args=(tmp_path / "s", name, count))
+            for name, count in zip("ab", reached, strict=True)
+        ]
+        for process in processes:
+            process.start()
+        while min(count.value for count in reached) < 50 and all(process.is_alive() for process in processes):
+            processes[0].join(0.001)
+        for process in processes:
+            process.kill()
+            process.join()
         with FeatureStore.open(tmp_path / "s", SPEC) as store:
-            assert len(store) >= 50
-            assert store.verify() == ()
+            for name, count in zip("ab", reached, strict=True):
+                assert count.value >= 50
+                assert all(store.has(f"{name}/{i}") for i in range(count.value))
+            assert (store.verify(), store.duplicates) == ((), {})
             store.append("c/after", frames(1))
 
 
@@ -189,7 +330,27 @@ class TestDamage:
         lines = (folder / INDEX_FILE).read_bytes().split(b"\n")
         lines[1] = b"rubbish"
         (folder / INDEX_FILE).write_bytes(b"\n".join(lines))
-        with pytest.raises(FeatureStoreError, match=r"index\.jsonl:2: damaged; delete"):
+        with pytest.raises(FeatureStoreError, match=r"shard-00000\.jsonl:2: damaged; delete it and shard-00000\.f16"):
+            FeatureStore.open(folder, SPEC)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            {"id": 7, "offset": 1, "frames": 1, "crc32": 1},
+            {"id": "c/1", "offset": 1, "frames": 0, "crc32": 1},
+            {"id": "c/1", "offset": 1, "frames": 1.5, "crc32": 1},
+            {"id": "c/1", "offset": 1, "frames": 1 << 70, "crc32": 1},
+            {"id": "c/1", "offset": 2, "frames": 1, "crc32": 1},
+            {"id": "c/1", "offset": 1, "frames": 1},
+            ["c/1", 1, 1, 1],
+        ],
+    )
+    def test_a_line_that_states_what_cannot_be_is_named(self, tmp_path: Path, line: object) -> None:
+        folder = filled(tmp_path / "s", [1, 1, 1])
+        lines = (folder / INDEX_FILE).read_bytes().split(b"\n")
+        lines[1] = json.dumps(line).encode()
+        (folder / INDEX_FILE).write_bytes(b"\n".join(lines))
+        with pytest.raises(FeatureStoreError, match=r"jsonl:2: damaged"):
             FeatureStore.open(folder, SPEC)
 
     def test_changed_frames_are_found_by_checksum(self, tmp_path: Path) -> None:
@@ -197,7 +358,20 @@ class TestDamage:
         whole = bytearray((folder / FRAMES_FILE).read_bytes())
         whole[-1] ^= 1
         (folder / FRAMES_FILE).write_bytes(whole)
-        assert FeatureStore.open(folder, SPEC).verify() == ("c/1",)
+        read: list[int] = []
+        assert FeatureStore.open(folder, SPEC).verify(jobs=2, advance=read.append) == ("c/1",)
+        assert sum(read) == 2
+
+    def test_frames_that_went_missing_under_a_reader_are_named(self, tmp_path: Path) -> None:
+        store = FeatureStore.open(filled(tmp_path / "s", [2]), SPEC)
+        (tmp_path / "s" / FRAMES_FILE).unlink()
+        with pytest.raises(FeatureStoreError, match=r"shard-00000\.f16: cannot be read"):
+            store.get("c/0")
+
+    def test_a_folder_that_cannot_be_written_to_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "s").write_text("a file where the folder should be")
+        with pytest.raises(FeatureStoreError, match="c/0 cannot be stored"):
+            FeatureStore(tmp_path / "s", SPEC.as_mapping()).append("c/0", frames(1))
 
     def test_a_damaged_policy_is_named(self, tmp_path: Path) -> None:
         folder = filled(tmp_path / "s", [1])
@@ -254,6 +428,12 @@ class TestPolicy:
         (folder / POLICY_FILE).write_text(json.dumps(policy))
         assert len(FeatureStore.open(folder, SPEC)) == 1
 
+    def test_a_writer_under_another_policy_than_one_who_came_first_is_refused(self, tmp_path: Path) -> None:
+        early = FeatureStore.open(tmp_path / "s", replace(SPEC, stride=2))
+        filled(tmp_path / "s", [1])
+        with pytest.raises(FeatureStoreError, match="stride 1 then, 2 now"):
+            early.append("c/1", frames(1))
+
     def test_a_store_can_be_inspected_without_knowing_its_policy(self, tmp_path: Path) -> None:
         store = FeatureStore.inspect(filled(tmp_path / "s", [1, 2]))
         assert len(store) == 2
@@ -286,8 +466,8 @@ class TestPolicy:
         assert store_spec("minilm-l6", view="telephone") == store_spec("minilm-l6")
 
 
-def _store_until_killed(folder: Path, reached: object) -> None:
-    with FeatureStore.open(folder, SPEC) as store:
+def _store_until_killed(folder: Path, name: str, reached: object) -> None:
+    with FeatureStore.open(folder, SPEC, shard_bytes=500 * FRAME_BYTES) as store:
         for i in range(1_000_000):
-            store.append(f"c/{i}", frames(1 + i % 5, float(i % 100)))
+            store.append(f"{name}/{i}", frames(1 + i % 5, float(i % 100)))
             reached.value = i + 1  # type: ignore[attr-defined]

@@ -10,7 +10,8 @@ from tests.fakes.corpora import write_clips
 from tests.fakes.extractors import FakeExtractor
 from trainer import feature_library
 from trainer.cli import features
-from trainer.features import FRAMES_FILE
+
+FRAMES_FILE = "shard-00000.f16"
 
 RECIPE = """
 name = "tiny"
