@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +33,20 @@ def features() -> None:
     """Features of a corpus: extracted once a backbone, then read from disk in every training run."""
 
 
-@features.command("extract", epilog="Example: medusa features extract --corpora ~/corpora --corpus ravdess")
+class _PartType(click.ParamType[tuple[int, int]]):
+    """`2/4` is the second of four."""
+
+    name = "r/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The rank, from 0, and how many there are."""
+        rank, slash, of = str(value).partition("/")
+        if not (slash and rank.isdecimal() and of.isdecimal() and 1 <= int(rank) <= int(of)):
+            self.fail(f"{value!r} is no part such as 1/4 to 4/4", param, ctx)
+        return int(rank) - 1, int(of)
+
+
+@features.command("extract", epilog="Example: medusa features extract --corpora ~/corpora --corpus ravdess --jobs 2")
 @click.option(
     "--corpora",
     "root",
@@ -47,6 +60,19 @@ def features() -> None:
 @click.option("--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file.")
 @click.option("--view", "views", multiple=True, help="Only this waveform view; may be given again.")
 @click.option("--problems", "all_problems", is_flag=True, help="List every problem of every corpus.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that extract, each with its share of the cores; one a core is the fastest for small backbones.",
+)
+@click.option(
+    "--part",
+    type=_PartType(),
+    default=None,
+    help="Only this part of the clips, such as 1/4; for several machines with one features folder.",
+)
 @_FEATURES
 @_JSON
 @click.pass_context
@@ -57,6 +83,8 @@ def extract_command(
     source: str,
     views: tuple[str, ...],
     all_problems: bool,
+    jobs: int,
+    part: tuple[int, int] | None,
     folder: Path,
     as_json: bool,
 ) -> None:
@@ -68,13 +96,16 @@ def extract_command(
     from trainer.feature_library import FeatureLibrary
     from trainer.progress import terminal_progress
     from trainer.recipe import load_recipe
+    from trainer.workload import WHOLE, Part
 
     recipe = load_recipe(source)
     corpora = load_corpora(names or recipe.corpora, root)
     for corpus in corpora:
         _show_corpus(corpus, limit=None if all_problems else _SHOWN_PROBLEMS)
     with FeatureLibrary(folder, recipe.modalities, views or recipe.views) as library:
-        report = library.extract(corpora, progress=terminal_progress)
+        report = library.extract(
+            corpora, progress=terminal_progress, jobs=jobs, part=WHOLE if part is None else Part(*part)
+        )
         _show_report(report, sorted(library.stores), as_json=as_json)
     if report.failures:
         count = len({problem.where for problem in report.failures})
@@ -82,51 +113,34 @@ def extract_command(
         context.exit(1)
 
 
-@features.command("info", epilog="Example: medusa features info --verify")
+@features.command("info", epilog="Example: medusa features info --verify --jobs 2")
 @click.option("--verify", is_flag=True, help="Read every frame and compare checksums.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Utterances verified at a time.")
 @_FEATURES
 @_JSON
 @click.pass_context
-def info_command(context: click.Context, verify: bool, folder: Path, as_json: bool) -> None:
-    """Show which features are stored, and under which policy they were made.
+def info_command(context: click.Context, verify: bool, jobs: int, folder: Path, as_json: bool) -> None:
+    """Show what is stored: utterances, hours, size, corpora, policy, what was stored twice.
 
     Exit code 1 if `--verify` finds damage.
     """
-    from collections import Counter
+    from dataclasses import asdict
 
-    from trainer.errors import FeatureStoreError
-    from trainer.feature_policy import POLICY_FILE
-    from trainer.features import FeatureStore
+    from trainer.progress import terminal_progress
+    from trainer.store_figures import StoreFigures, stores_in
 
-    folders = sorted(path.parent for path in folder.glob(f"*/{POLICY_FILE}"))
-    if not folders:
-        raise FeatureStoreError(f"no feature store under {folder}; run medusa features extract")
     damaged = 0
-    for path in folders:
-        store = FeatureStore.inspect(path)
-        corpora = Counter(utterance.partition("/")[0] for utterance in store)
-        broken = store.verify() if verify else ()
-        damaged += len(broken)
-        if as_json:
-            fields = {
-                "store": path.name,
-                "utterances": len(store),
-                "frames": store.frames,
-                "size_bytes": store.size_bytes,
-                "corpora": dict(corpora),
-                "policy": store.policy,
-                "damaged": list(broken),
-            }
-            click.echo(json.dumps(fields))
-            continue
-        click.echo(
-            f"{path.name:<32} {len(store):>8} utterances {store.frames:>10} frames {store.size_bytes / 1e6:>8.1f} MB"
-        )
-        click.echo(f"  {', '.join(f'{name} {count}' for name, count in corpora.items()) or 'empty'}")
-        for utterance in broken:
-            click.echo(f"  damaged: {utterance}")
+    for store in stores_in(folder):
+        with terminal_progress(f"verifying {store.folder.name}", len(store) if verify else 0, 0.0) as advance:
+            figures = StoreFigures.of(store, verify=verify, jobs=jobs, advance=lambda count: advance(count, 0.0))
+        damaged += len(figures.damaged or {})
+        click.echo(json.dumps(asdict(figures)) if as_json else "\n".join(figures.lines()))
     if damaged:
-        click.echo(f"medusa: error: {damaged} damaged entries; delete their stores and extract again", err=True)
+        click.echo(
+            f"medusa: error: {damaged} damaged entries; delete the shards that hold them, each with its .jsonl, "
+            "and extract again",
+            err=True,
+        )
         context.exit(1)
 
 

@@ -17,5 +17,9 @@ class FeatureStoreError(TrainerError):
     """Stored features are missing, damaged, or were made under another policy."""
 
 
+class ExtractionError(TrainerError):
+    """Features could not be extracted for a reason that lies in no clip."""
+
+
 class MetricError(TrainerError, ValueError):
     """A metric was asked of data it is not defined on."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,16 @@ from models.backbones.registry import BackboneSpec, backbone
 from models.weights import WeightsSettings
 from trainer.augment import CLEAN, view
 from trainer.corpora.manifest import Corpus, Utterance
-from trainer.extraction import ExtractionReport, Target, extract
+from trainer.extraction import ExtractionReport, Progress, Target, extract
+from trainer.extraction_jobs import ExtractionJobs, threads_each
 from trainer.extractors import Extractor, applies, open_extractor
 from trainer.feature_policy import store_spec
 from trainer.features import FeatureStore
 from trainer.progress import ProgressFactory, no_progress
+from trainer.workload import WHOLE, Part, longest_first
+
+Load = Callable[[str, WeightsSettings | None], Extractor]
+"""Opens a backbone by its name."""
 
 DEFAULT_FOLDER: Final = Path("features")
 
@@ -102,7 +108,9 @@ class FeatureLibrary:
         *,
         weights: WeightsSettings | None = None,
         progress: ProgressFactory = no_progress,
-        load: Callable[[str, WeightsSettings | None], Extractor] | None = None,
+        load: Load | None = None,
+        jobs: int = 1,
+        part: Part = WHOLE,
     ) -> ExtractionReport:
         """Fills every store with what it lacks; backbones are loaded only where something is lacking.
 
@@ -111,6 +119,9 @@ class FeatureLibrary:
             weights: where the backbones' weights come from; None reads the configuration.
             progress: makes the display of each view's pass.
             load: opens a backbone by its name; None loads the real one.
+            jobs: how many processes extract, each with as many threads as there are cores for it; one is this process.
+                The last bit of a feature may depend on the number of threads, never on the number of processes.
+            part: what this rank extracts of all; the other ranks do the rest, each with a library of its own.
 
         Returns:
             Counts by store, and every clip that could not be used.
@@ -118,41 +129,60 @@ class FeatureLibrary:
         Raises:
             WeightsError: a backbone's weights cannot be had.
             FeatureStoreError: a store cannot be written.
+            ExtractionError: one of several processes was killed.
         """
-        load = load or open_extractor
         report = ExtractionReport()
-        extractors: dict[str, Extractor] = {}
-        for viewed in self.views:
-            targets = []
-            lacking: dict[str, Utterance] = {}
-            with ExitStack() as stack:
-                for folder, spec, stride in self._of_view(viewed):
-                    store = stack.enter_context(self._stores[folder])
-                    wanted = self._count(folder, spec, corpora, report)
-                    if not wanted:
-                        continue
-                    lacking.update((utterance.id, utterance) for utterance in wanted)
-                    if spec.name not in extractors:
-                        extractors[spec.name] = load(spec.name, weights)
-                    targets.append(Target(store, spec, extractors[spec.name], stride))
-                audio_s = sum(u.duration_s or 0.0 for u in lacking.values())
+        shared = part.share([utterance for corpus in corpora for utterance in corpus.utterances])
+        with ExitStack() as stack:
+            stack.enter_context(self)
+            fill = _Filler(self, weights, load)
+            pool: ExtractionJobs | None = None
+            for viewed in self.views:
+                lacking = self._count(viewed, shared, report)
+                audio_s = sum(utterance.duration_s or 0.0 for utterance in lacking)
                 with progress(f"features, {viewed}", len(lacking), audio_s) as advance:
-                    report.add(extract(list(lacking.values()), targets, view(viewed), advance))
+                    if jobs == 1 or not lacking:
+                        report.add(fill(viewed, lacking, advance))
+                        continue
+                    if pool is None:
+                        pool = stack.enter_context(ExtractionJobs(jobs, fill.with_threads(threads_each(jobs))))
+                    report.add(pool.extract(viewed, lacking, advance))
+        for store in self._stores.values():
+            store.refresh()
         return report
 
-    def _count(
-        self, folder: str, spec: BackboneSpec, corpora: Sequence[Corpus], report: ExtractionReport
-    ) -> list[Utterance]:
-        """Utterances that a store lacks; the others are counted."""
-        lacking = []
-        for utterance in (u for corpus in corpora for u in corpus.utterances):
-            if not applies(spec, utterance):
-                report.missing[folder] += 1
-            elif self._stores[folder].has(utterance.id):
-                report.present[folder] += 1
-            else:
-                lacking.append(utterance)
-        return lacking
+    def targets(
+        self, viewed: str, utterances: Sequence[Utterance], extractor: Callable[[str], Extractor]
+    ) -> list[Target]:
+        """The stores of a view that lack any of some utterances.
+
+        Args:
+            viewed: one of `views`.
+            utterances: any.
+            extractor: the backbone of a name, asked for where something is lacking.
+        """
+        return [
+            Target(self._stores[folder], spec, extractor(spec.name), stride)
+            for folder, spec, stride in self._of_view(viewed)
+            if any(applies(spec, u) and not self._stores[folder].has(u.id) for u in utterances)
+        ]
+
+    def _count(self, viewed: str, utterances: Sequence[Utterance], report: ExtractionReport) -> list[Utterance]:
+        """Utterances that some store of a view lacks; the others are counted."""
+        lacking: dict[str, Utterance] = {}
+        for folder, spec, _ in self._of_view(viewed):
+            for utterance in utterances:
+                if not applies(spec, utterance):
+                    report.missing[folder] += 1
+                elif self._stores[folder].has(utterance.id):
+                    report.present[folder] += 1
+                else:
+                    lacking[utterance.id] = utterance
+        return longest_first(list(lacking.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the same stores anew."""
+        return FeatureLibrary, (self.root, dict(self.modalities), self.views)
 
     def close(self) -> None:
         """Closes every store for writing."""
@@ -176,3 +206,29 @@ class FeatureLibrary:
                 folder = self._folders[name, viewed]
                 chosen[folder] = (folder, self._backbones[name], source.stride)
         return list(chosen.values())
+
+
+class _Filler:
+    """Fills the stores of a library, in whichever process; loads every backbone once."""
+
+    def __init__(self, library: FeatureLibrary, weights: WeightsSettings | None, load: Load | None) -> None:
+        self._library = library
+        self._weights = weights
+        self._load = load or open_extractor
+        self._extractors: dict[str, Extractor] = {}
+
+    def with_threads(self, threads: int) -> _Filler:
+        """The same for another process, where a backbone has so many threads."""
+        load = partial(open_extractor, threads=threads) if self._load is open_extractor else self._load
+        return _Filler(self._library, self._weights, load)
+
+    def __call__(
+        self, viewed: str, utterances: Sequence[Utterance], advance: Progress | None = None
+    ) -> ExtractionReport:
+        targets = self._library.targets(viewed, utterances, self._extractor)
+        return extract(utterances, targets, view(viewed), advance)
+
+    def _extractor(self, name: str) -> Extractor:
+        if name not in self._extractors:
+            self._extractors[name] = self._load(name, self._weights)
+        return self._extractors[name]

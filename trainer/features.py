@@ -182,7 +182,7 @@ class FeatureStore:
             if self._writer is None or self._writer.shard is not shard:
                 self._take_in(number, shard.read_more())
 
-    def verify(self, *, jobs: int = 1, advance: Callable[[int], None] | None = None) -> tuple[str, ...]:
+    def verify(self, *, jobs: int = 1, advance: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """Reads every frame and compares checksums.
 
         Args:

@@ -111,7 +111,7 @@ class Shard:
 
     def intact(self, position: int) -> bool:
         """Whether the frames of the utterance at a position have the checksum they had when they were stored."""
-        return zlib.crc32(self.view(position)) == self.index.crc32[position]
+        return zlib.crc32(self.view(position).data) == self.index.crc32[position]
 
 
 class ShardWriter:
@@ -145,7 +145,7 @@ class ShardWriter:
         Raises:
             OSError: the disk does not take it; what got there counts for nothing, and nothing more may be written.
         """
-        data = memoryview(halves).cast("B")
+        data = halves.data.cast("B")
         _write_all(self._frames, data)
         entry = (utterance, halves.shape[0], zlib.crc32(data))
         line = self.shard.index.line(*entry)

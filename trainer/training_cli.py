@@ -36,7 +36,13 @@ _WORK = click.option(
     show_default=True,
     help="The folder of the run's artefacts; a run that was stopped goes on from them.",
 )
-_JOBS = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Members at a time.")
+_JOBS = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes: members trained, or clips extracted, at a time.",
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 
@@ -76,7 +82,7 @@ def train(
 
     recipe = load_recipe(source)
     reports = dict(_read_figures(path) for path in metrics)
-    _extract(recipe, corpora, features, list(recipe.corpora))
+    _extract(recipe, corpora, features, list(recipe.corpora), jobs)
     spec = RunSpec(recipe, corpora, features, work / recipe.name)
     with _announcing() as announce:
         trained = run_stages(spec, jobs=jobs, announce=announce)
@@ -139,7 +145,7 @@ def evaluate(
             raise BundleError(f"{loaded.folder} does not say which recipe it was trained with: nothing to evaluate by")
         recipe = parse_recipe(loaded.manifest.recipe, f"{loaded.folder}, recipe")
     notes: list[str] = []
-    _extract(recipe, corpora, features, list(dict.fromkeys([*recipe.corpora, corpus])) if anew else [corpus])
+    _extract(recipe, corpora, features, list(dict.fromkeys([*recipe.corpora, corpus])) if anew else [corpus], jobs)
     spec = RunSpec(recipe, corpora, features, work / f"evaluate-{recipe.name}")
     with _announcing() as announce:
         if folds is not None:
@@ -193,13 +199,13 @@ def _read_figures(path: Path) -> tuple[str, dict[str, Any]]:
     return report["protocol"], report
 
 
-def _extract(recipe: Recipe, corpora: Path, features: Path, names: list[str]) -> None:
+def _extract(recipe: Recipe, corpora: Path, features: Path, names: list[str], jobs: int) -> None:
     from trainer.corpora.registry import load_corpora
     from trainer.feature_library import FeatureLibrary
     from trainer.progress import terminal_progress
 
     with FeatureLibrary(features, recipe.modalities, recipe.views) as library:
-        report = library.extract(load_corpora(names, corpora), progress=terminal_progress)
+        report = library.extract(load_corpora(names, corpora), progress=terminal_progress, jobs=jobs)
     for problem in report.failures:
         click.echo(f"left out: {problem}", err=True)
 

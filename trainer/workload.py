@@ -40,6 +40,10 @@ class Part:
         return longest_first(utterances)[self.rank :: self.of]
 
 
+WHOLE: Final = Part()
+"""Everything, where there is one rank."""
+
+
 def longest_first(utterances: Sequence[Utterance]) -> list[Utterance]:
     """By their duration, then by the length of their text, then by id: like goes with like, and the end is short."""
     return sorted(utterances, key=lambda u: (-(u.duration_s or 0.0), -len(u.text or ""), u.id))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,18 +97,55 @@ def test_a_clip_that_cannot_be_used_is_listed_at_the_end_with_exit_code_1(place:
     assert "2 stored" in result.stdout
 
 
+def test_a_part_of_the_clips_may_be_chosen_and_all_parts_are_the_whole(place: Path) -> None:
+    stored = [json.loads(extract(place, "--part", f"{part}/2", "--json").stdout)["stored"] for part in (1, 2)]
+    assert sorted(stored) == [1, 2]
+    assert "3 there before" in extract(place).stdout
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b", "1/"])
+def test_a_part_that_does_not_exist_is_refused(place: Path, part: str) -> None:
+    result = extract(place, "--part", part)
+    assert result.exit_code == 2
+    assert "is no part such as 1/4" in result.stderr
+
+
 def test_info_shows_what_is_stored_and_under_which_policy(place: Path) -> None:
     extract(place)
-    result = medusa_features(place, "info", "--verify", "--json")
+    result = medusa_features(place, "info", "--verify", "--jobs", "2", "--json")
     assert result.exit_code == 0
     (line,) = result.stdout.splitlines()
     shown = json.loads(line)
     assert (shown["store"], shown["utterances"], shown["corpora"]) == ("prosody-stride2-clean", 3, {"emodb": 3})
     assert shown["policy"]["stride"] == 2
-    assert "prosody-stride2-clean" in medusa_features(place, "info").stdout
+    # Three frames, each the mean of two of the 50 that prosody has in a second.
+    assert shown["hours"] == pytest.approx(3 * 2 / 50 / 3600, rel=0.02)
+    assert (shown["frames"], shown["shards"], shown["size_bytes"]) == (3, 1, 3 * 26 * 2)
+    assert (shown["duplicates"], shown["damaged"]) == ([], {})
+    spoken_of = medusa_features(place, "info").stdout
+    assert "prosody-stride2-clean" in spoken_of
+    assert "emodb 3" in spoken_of
+    assert "backbone prosody, view clean, stride 2" in spoken_of
 
 
-def test_info_finds_damage_with_exit_code_1(place: Path) -> None:
+def test_info_does_not_say_that_nothing_is_damaged_where_nobody_looked(place: Path) -> None:
+    extract(place)
+    assert json.loads(medusa_features(place, "info", "--json").stdout)["damaged"] is None
+
+
+def test_info_notes_what_two_processes_stored(place: Path) -> None:
+    extract(place)
+    folder = place / "stores" / "prosody-stride2-clean"
+    for suffix in ("f16", "jsonl"):
+        shutil.copy(folder / f"shard-00000.{suffix}", folder / f"shard-00001.{suffix}")
+    result = medusa_features(place, "info", "--json")
+    shown = json.loads(result.stdout)
+    assert (result.exit_code, shown["utterances"], shown["shards"]) == (0, 3, 2)
+    assert shown["duplicates"] == ["emodb/03a01Fa", "emodb/03a01Wa", "emodb/08a02Nb"]
+    assert "stored twice: emodb/03a01Wa" in medusa_features(place, "info").stdout
+
+
+def test_info_finds_damage_with_exit_code_1_and_says_where(place: Path) -> None:
     extract(place)
     path = place / "stores" / "prosody-stride2-clean" / FRAMES_FILE
     data = bytearray(path.read_bytes())
@@ -117,6 +155,8 @@ def test_info_finds_damage_with_exit_code_1(place: Path) -> None:
     result = medusa_features(place, "info", "--verify")
     assert result.exit_code == 1
     assert "damaged: emodb/" in result.stdout
+    assert f"in {FRAMES_FILE}" in result.stdout
+    assert "delete the shards that hold them" in result.stderr
 
 
 def test_info_without_stores_says_what_to_run(place: Path) -> None:
