@@ -10,7 +10,7 @@ class _Benchmarks(click.Group):
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Their names."""
-        return ["conversation", "transcription", "vad"]
+        return ["conversation", "features", "transcription", "vad"]
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One of them."""
@@ -19,6 +19,13 @@ class _Benchmarks(click.Group):
                 from benchmarks.conversation import main as conversation
 
                 return conversation
+            if cmd_name == "features":
+                from trainer.numeric_threads import one_numpy_thread
+
+                one_numpy_thread()
+                from benchmarks.features import main as features
+
+                return features
             if cmd_name == "transcription":
                 from benchmarks.transcription import main as transcription
 
@@ -36,4 +43,4 @@ class _Benchmarks(click.Group):
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure latency, transcription and voice detection."""
+    """Measure latency, transcription, voice detection and features."""

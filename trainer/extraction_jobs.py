@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 from trainer.corpora.manifest import Utterance
 from trainer.errors import ExtractionError
 from trainer.extraction import ExtractionReport, Progress
+from trainer.numeric_threads import environment_of, threads_each
 from trainer.workload import chunks
-
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What the libraries that compute look at when they are loaded."""
 
 
 class Filler(Protocol):
@@ -66,7 +64,7 @@ class ExtractionJobs:
         """
         report = ExtractionReport()
         try:
-            with _environment(dict.fromkeys(_THREADS, str(self._threads))):
+            with _environment(environment_of(self._threads)):
                 futures = {self._pool.submit(_fill, viewed, chunk): chunk for chunk in chunks(utterances)}
                 for future in as_completed(futures):
                     report.add(future.result())
@@ -85,12 +83,6 @@ class ExtractionJobs:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def threads_each(jobs: int) -> int:
-    """Threads of each of so many processes, so that all together use the processors this one may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jobs)
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from models.weights import WeightsSettings
 from trainer.augment import CLEAN, view
 from trainer.corpora.manifest import Corpus, Utterance
 from trainer.extraction import ExtractionReport, Progress, Target, extract
-from trainer.extraction_jobs import ExtractionJobs, threads_each
+from trainer.extraction_jobs import ExtractionJobs
 from trainer.extractors import Extractor, applies, open_extractor
 from trainer.feature_policy import store_spec
 from trainer.features import FeatureStore
+from trainer.numeric_threads import threads_each
 from trainer.progress import ProgressFactory, no_progress
 from trainer.workload import WHOLE, Part, longest_first
 
@@ -120,7 +121,7 @@ class FeatureLibrary:
             progress: makes the display of each view's pass.
             load: opens a backbone by its name; None loads the real one.
             jobs: how many processes extract, each with as many threads as there are cores for it; one is this process.
-                The last bit of a feature may depend on the number of threads, never on the number of processes.
+                What is extracted is the same for any number of them, where NumPy computes with one thread.
             part: what this rank extracts of all; the other ranks do the rest, each with a library of its own.
 
         Returns:

@@ -75,6 +75,9 @@ def train(
     as_json: bool,
 ) -> None:
     """Go from audio folders to a bundle: features, four stages, calibration, model card."""
+    from trainer.numeric_threads import one_numpy_thread
+
+    one_numpy_thread()
     from trainer.assembly import RunSpec
     from trainer.export import export_bundle
     from trainer.recipe import load_recipe
@@ -124,6 +127,9 @@ def evaluate(
     As it is by default, which flatters it on speakers it was trained on. With --folds or --leave-out its recipe is
     trained anew without the speakers or the corpus that are then scored.
     """
+    from trainer.numeric_threads import one_numpy_thread
+
+    one_numpy_thread()
     from models.bundle import find_bundle, load_bundle
     from models.errors import BundleError
     from trainer.assembly import TEST_SPLIT, RunSpec

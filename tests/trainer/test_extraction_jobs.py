@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from tests.fakes.loaders import POISON, load_deadly, load_poisoned
 from trainer import workload
 from trainer.corpora.manifest import Corpus
 from trainer.errors import ExtractionError
-from trainer.extraction_jobs import threads_each
 from trainer.feature_library import FeatureLibrary
 from trainer.workload import Part
 
@@ -106,8 +104,3 @@ def test_nothing_is_started_where_nothing_is_lacking(
     monkeypatch.setattr("trainer.feature_library.ExtractionJobs", None)
     report = FeatureLibrary(tmp_path / "f", MODALITIES).extract([corpus_of(*clips.utterances[:2])], jobs=2)
     assert not report.stored
-
-
-def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert [threads_each(jobs) for jobs in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]

@@ -258,7 +258,9 @@ class TestEvaluateAnew:
         recipe = place.folder / "without-lines.toml"
         recipe.write_text(quick.read_text().replace('"lines", ', "").replace('name = "quick"', 'name = "less"'))
         asked: list[list[str]] = []
-        monkeypatch.setattr(training_cli, "_extract", lambda recipe, corpora, features, names: asked.append(names))
+        monkeypatch.setattr(
+            training_cli, "_extract", lambda recipe, corpora, features, names, jobs: asked.append(names)
+        )
         assert medusa("evaluate", recipe, "--corpus", LINES, "--leave-out", *work(place)).code == 0
         assert asked == [[VOICES, COMMENTS, LINES]]
 
