@@ -89,6 +89,7 @@ def examples_of(
                     features=features,
                     spoken=utterance.audio is not None,
                     moments=moments_of(features, recipe.speaker),
+                    view=view,
                 )
             )
     if utterances and not found:

@@ -20,8 +20,9 @@ from trainer.feature_library import FeatureLibrary
 from trainer.recipe import Recipe
 from trainer.results import Result, restrict
 from trainer.results import score as measure
+from trainer.running import Execution, run_stages
 from trainer.splits import speaker_folds
-from trainer.stages import Announce, run_stages, score
+from trainer.stages import Announce, score
 
 _SCORED_AT_ONCE = 32
 
@@ -116,7 +117,7 @@ def evaluate_folds(
             (*spec.excluded, Excluded(corpus, speakers)),
         )
         inside = np.array([i for i, e in enumerate(data.examples) if e.speaker in speakers], dtype=np.int64)
-        scores = score(run_stages(run, jobs=jobs, announce=announce), data.select(inside))
+        scores = score(run_stages(run, Execution(jobs=jobs), announce=announce), data.select(inside))
         parts.append((inside, _by_model(scores.probabilities, scores.members)))
     order = np.concatenate([inside for inside, _ in parts])
     joined = {name: np.concatenate([values[name] for _, values in parts]) for name in parts[0][1]}
@@ -132,7 +133,7 @@ def evaluate_left_out(
     run = RunSpec(
         spec.recipe, spec.corpora, spec.features, spec.folder / f"without-{corpus}", (*spec.excluded, Excluded(corpus))
     )
-    scores = score(run_stages(run, jobs=jobs, announce=announce), data)
+    scores = score(run_stages(run, Execution(jobs=jobs), announce=announce), data)
     return _scored(data, _by_model(scores.probabilities, scores.members)), data
 
 

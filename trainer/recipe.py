@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.backbones.registry import backbone
-from models.deepser import DeepSERConfig
+from models.deepser import DeepSERConfig, Fusion, Pooling
 from models.emotions import MSP_NAMES, LabelSet
 from trainer.augment import view
+from trainer.compute import Precision
 from trainer.errors import RecipeError
+from trainer.objectives import Objective
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 RECIPES = Path(__file__).parent / "recipes"
@@ -52,6 +54,8 @@ class MemberRecipe(_Section):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the input features zeroed in training."""
+    pooling: Pooling = "mean"
+    fusion: Fusion = "deep"
 
 
 class StageRecipe(_Section):
@@ -66,6 +70,9 @@ class StageRecipe(_Section):
     patience: int = Field(default=8, ge=1)
     """Epochs without a better development macro-F1 before stopping."""
     batch: int = Field(default=32, ge=1)
+    """Examples a step of the optimiser."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts a step is computed in, one after another, where a whole batch does not fit into memory."""
     mixup: Probability = 0.3
     modality_drop: Probability = 0.0
     """Probability that an example is trained on without one of its modalities."""
@@ -82,6 +89,8 @@ class MetaRecipe(_Section):
     """Meta-classifiers, each with a seed of its own and without another part of the speakers; stage 4 averages them."""
     class_weight_power: Probability = 0.5
     """As the recipe's own, for stage 3."""
+    soup: Literal["uniform", "greedy"] = "uniform"
+    """Stage 4 averages all runs, or, best first, those that do not lower macro-F1 (Wortsman et al. 2022)."""
     attributes_as_evidence: bool = True
     """Whether the emotion is read from the members' attributes too. Where these were trained on norms of emotion words,
     they say nothing that the posteriors do not, and say it otherwise in every corpus."""
@@ -105,6 +114,12 @@ class Recipe(_Section):
     """Fill attributes nobody rated from published norms of emotion words."""
     development_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of each corpus's speakers held out to choose, to fit the meta-classifier and to calibrate."""
+    hard_targets: bool = False
+    """Learn the raters' strongest class alone, in place of their distribution."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every target spread evenly over all classes."""
+    precision: Precision = "fp32"
+    """Of the forward pass; `bf16` halves memory and time on GPUs."""
     cross_entropy_weight: float = Field(default=1.5, gt=0)
     attribute_weight: float = Field(default=0.4, ge=0)
     class_weight_power: Probability = 0.5
@@ -155,6 +170,16 @@ class Recipe(_Section):
             )
         except ValueError as error:
             raise ValueError(f"member {member.name}: {error}") from error
+
+    @property
+    def objective(self) -> Objective:
+        """What stages 1 to 3 minimise."""
+        return Objective(
+            self.cross_entropy_weight,
+            self.attribute_weight,
+            hard=self.hard_targets,
+            label_smoothing=self.label_smoothing,
+        )
 
     @property
     def label_set(self) -> LabelSet:

@@ -72,14 +72,14 @@ def train(
     from trainer.assembly import RunSpec
     from trainer.export import export_bundle
     from trainer.recipe import load_recipe
-    from trainer.stages import run_stages
+    from trainer.running import Execution, run_stages
 
     recipe = load_recipe(source)
     reports = dict(_read_figures(path) for path in metrics)
     _extract(recipe, corpora, features, list(recipe.corpora))
     spec = RunSpec(recipe, corpora, features, work / recipe.name)
     with _announcing() as announce:
-        trained = run_stages(spec, jobs=jobs, announce=announce)
+        trained = run_stages(spec, Execution(jobs=jobs), announce=announce)
     name = name or out.resolve().name
     bundle = export_bundle(trained, spec, out, name=name, licence=licence, metrics=reports)
     if as_json:

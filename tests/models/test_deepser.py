@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.deepser import MASKED, DeepSER, DeepSERConfig, Encoder, TransformerLayer
+from models.deepser import MASKED, AttentiveStatistics, DeepSER, DeepSERConfig, Encoder, TransformerLayer
 from models.errors import FeatureError
 
 DIMS = {"acoustic": 6, "prosody": 3, "text": 5}
@@ -92,6 +92,48 @@ def test_the_latent_is_a_linear_map_of_every_h3_and_the_second_fusion() -> None:
     torch.testing.assert_close(model.fuse(inputs, masks), expected)
 
 
+def test_late_fusion_reads_the_summaries_of_the_modalities_alone() -> None:
+    model = member(fusion="late")
+    inputs, masks = batch_of({"acoustic": [4, 3], "prosody": [4, 2], "text": [2, 2]})
+    summaries = [model.encoders[name](inputs[name], masks[name]).h3 for name in DIMS]
+    torch.testing.assert_close(model.fuse(inputs, masks), model.latent(torch.cat(summaries, dim=1)))
+    assert not [name for name, _ in model.named_parameters() if "fusion" in name]
+
+
+class TestAttentiveStatistics:
+    def pooling(self) -> AttentiveStatistics:
+        torch.manual_seed(0)
+        return AttentiveStatistics(8).eval()
+
+    def test_it_starts_from_mean_and_deviation_over_real_frames(self) -> None:
+        pool, x = self.pooling(), torch.randn(2, 5, 8)
+        found = pool(x, mask_of([5, 2], 5))
+        for row, frames in ((0, 5), (1, 2)):
+            real = x[row, :frames]
+            statistics = torch.cat([real.mean(0), real.std(0, correction=0).clamp(min=1e-3)])
+            torch.testing.assert_close(found[row], pool.merge(statistics), atol=1e-5, rtol=1e-4)
+
+    def test_frames_it_attends_to_count_more(self) -> None:
+        pool = self.pooling()
+        with torch.no_grad():
+            pool.hidden.weight.copy_(torch.eye(8))
+            pool.score.weight.fill_(10.0)
+        x = torch.zeros(1, 3, 8)
+        x[0, 1] = 1.0
+        merged: list[Tensor] = []
+        pool.merge.register_forward_pre_hook(lambda _, given: merged.append(given[0]))
+        pool(x, mask_of([3], 3))
+        assert (merged[0][0, :8] > 0.99).all()
+
+    def test_a_row_without_frames_is_zero_and_keeps_gradients_finite(self) -> None:
+        pool, x = self.pooling(), torch.randn(2, 3, 8, requires_grad=True)
+        found = pool(x, mask_of([3, 0], 3))
+        assert torch.equal(found[1], torch.zeros(8))
+        found.sum().backward()
+        assert x.grad is not None
+        assert torch.isfinite(x.grad).all()
+
+
 def test_the_head_is_relu_then_linear_with_attributes_from_1_to_7() -> None:
     model = member()
     latent = torch.randn(5, 8)
@@ -115,12 +157,17 @@ def test_the_forward_pass_is_fusion_and_head() -> None:
 rows = st.fixed_dictionaries({name: st.integers(0, 9) for name in DIMS})
 
 
-@given(batch=st.lists(rows, min_size=1, max_size=5), room=st.integers(0, 6), garbage=st.floats(-1e3, 1e3))
-@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.lists(rows, min_size=1, max_size=5),
+    room=st.integers(0, 6),
+    garbage=st.floats(-1e3, 1e3),
+    shape=st.sampled_from([{}, {"pooling": "attentive_statistics"}, {"fusion": "late"}]),
+)
+@settings(max_examples=60, deadline=None)
 def test_a_row_scores_the_same_alone_and_in_any_batch_whatever_the_padding_holds(
-    batch: list[dict[str, int]], room: int, garbage: float
+    batch: list[dict[str, int]], room: int, garbage: float, shape: dict[str, str]
 ) -> None:
-    model = member(heads=2, depth=2)
+    model = member(heads=2, depth=2, **shape)
     lengths = {name: [row[name] for row in batch] for name in DIMS}
     inputs, masks = batch_of(lengths, room)
     for name in DIMS:
@@ -224,6 +271,8 @@ def test_a_configuration_survives_a_round_trip_through_plain_values() -> None:
         ({"heads": 3}, "cannot be shared by 3 heads"),
         ({"dropout": 1.0}, "dropout must lie in"),
         ({"input_dropout": -0.1}, "dropout must lie in"),
+        ({"pooling": "max"}, "unknown pooling 'max'"),
+        ({"fusion": "none"}, "fusion 'none'"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from models.bundle import Bundle
 from models.emotions import LabelSet
 from tests.fakes.runs import COMMENTS, LINES, VOICES, TinyData, TinyRun
-from trainer import evaluation, stages
+from trainer import evaluation, running, stages
 from trainer.assembly import RunSpec, assemble
 from trainer.errors import CorpusError, RecipeError
 from trainer.evaluation import (
@@ -41,7 +41,7 @@ def assembled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunSpec, Split]]:
         seen.append((spec, split))
         return split
 
-    monkeypatch.setattr(stages, "assemble", watching)
+    monkeypatch.setattr(running, "assemble", watching)
     return seen
 
 
