@@ -89,7 +89,7 @@ def evaluation_set(
 
 
 def evaluate_folds(
-    spec: RunSpec, corpus: str, folds: int, *, jobs: int, started: Started, announce: Announce | None = None
+    spec: RunSpec, corpus: str, folds: int, *, execution: Execution, started: Started, announce: Announce | None = None
 ) -> tuple[Scored, TrainingSet]:
     """Trains one ensemble a fold, on everything but that fold's speakers of the corpus, and scores those.
 
@@ -97,7 +97,7 @@ def evaluate_folds(
         spec: recipe, data, and the folder under which every fold keeps its run.
         corpus: whose speakers are dealt into folds.
         folds: how many.
-        jobs: members trained at the same time.
+        execution: where and how.
         started: told which fold begins.
         announce: told of the training.
 
@@ -117,7 +117,7 @@ def evaluate_folds(
             (*spec.excluded, Excluded(corpus, speakers)),
         )
         inside = np.array([i for i, e in enumerate(data.examples) if e.speaker in speakers], dtype=np.int64)
-        scores = score(run_stages(run, Execution(jobs=jobs), announce=announce), data.select(inside))
+        scores = score(run_stages(run, execution, announce=announce), data.select(inside))
         parts.append((inside, _by_model(scores.probabilities, scores.members)))
     order = np.concatenate([inside for inside, _ in parts])
     joined = {name: np.concatenate([values[name] for _, values in parts]) for name in parts[0][1]}
@@ -125,7 +125,7 @@ def evaluate_folds(
 
 
 def evaluate_left_out(
-    spec: RunSpec, corpus: str, *, jobs: int, started: Started, announce: Announce | None = None
+    spec: RunSpec, corpus: str, *, execution: Execution, started: Started, announce: Announce | None = None
 ) -> tuple[Scored, TrainingSet]:
     """Trains on every other corpus and scores this one; arguments as in `evaluate_folds`."""
     data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
@@ -133,7 +133,7 @@ def evaluate_left_out(
     run = RunSpec(
         spec.recipe, spec.corpora, spec.features, spec.folder / f"without-{corpus}", (*spec.excluded, Excluded(corpus))
     )
-    scores = score(run_stages(run, Execution(jobs=jobs), announce=announce), data)
+    scores = score(run_stages(run, execution, announce=announce), data)
     return _scored(data, _by_model(scores.probabilities, scores.members)), data
 
 

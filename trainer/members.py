@@ -49,6 +49,11 @@ def member_seed(recipe: Recipe, member: MemberRecipe) -> int:
     return recipe.seed * 1000 + [m.name for m in recipe.members].index(member.name)
 
 
+def quota_of(member: MemberRecipe, recipe: Recipe) -> dict[str, int]:
+    """Most utterances of each corpus that an epoch of a member sees."""
+    return recipe.quota if member.quota is None else member.quota
+
+
 def stage_1(
     member: MemberRecipe, recipe: Recipe, split: Split, compute: Compute = CPU, watch: Watch | None = None
 ) -> TrainedMember:
@@ -70,7 +75,7 @@ def stage_1(
         model.set_standardisation(name, torch.from_numpy(mean), torch.from_numpy(deviation))
 
     def epoch(rng: np.random.Generator) -> Indices:
-        return full_epoch(data.corpora, recipe.quota, rng, data.utterances)
+        return full_epoch(data.corpora, quota_of(member, recipe), rng, data.utterances)
 
     typical = epoch(np.random.default_rng(seed))
     weights = class_weights(torch.from_numpy(data.targets[typical]), recipe.class_weight_power)
@@ -100,7 +105,7 @@ def stage_2(
     data = split.train.readable(member.modalities)
 
     def epoch(rng: np.random.Generator) -> Indices:
-        pool = full_epoch(data.corpora, recipe.quota, rng, data.utterances)
+        pool = full_epoch(data.corpora, quota_of(member, recipe), rng, data.utterances)
         return pool[balanced_epoch(data.dominant[pool], data.ambiguous[pool], rng)]
 
     seed = member_seed(recipe, member) + 500

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -56,6 +56,8 @@ class MemberRecipe(_Section):
     """Share of the input features zeroed in training."""
     pooling: Pooling = "mean"
     fusion: Fusion = "deep"
+    quota: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    """In place of the recipe's own: a member that only reads words may see more of a corpus that has nothing else."""
 
 
 class StageRecipe(_Section):
@@ -130,9 +132,23 @@ class Recipe(_Section):
     speaker: dict[str, SpeakerRecipe] = Field(default_factory=dict)
     """Modalities whose features are standardised to their speaker."""
     members: tuple[MemberRecipe, ...] = Field(min_length=1)
+    """In a file, `[member_defaults]` states what members share and do not say otherwise."""
     stage1: StageRecipe
     stage2: StageRecipe
     meta: MetaRecipe
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_defaults(cls, values: Any) -> Any:
+        """Gives every member what `[member_defaults]` states."""
+        if not isinstance(values, Mapping) or "member_defaults" not in values:
+            return values
+        shared, members = values["member_defaults"], values.get("members")
+        if not isinstance(shared, Mapping) or {"name", "modalities"} & shared.keys():
+            raise ValueError("[member_defaults] is a table of what members share; names and modalities are their own")
+        if isinstance(members, list | tuple):
+            members = [{**shared, **member} if isinstance(member, Mapping) else member for member in members]
+        return {**{key: value for key, value in values.items() if key != "member_defaults"}, "members": members}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -142,9 +158,10 @@ class Recipe(_Section):
         strangers = self.speaker.keys() - self.modalities.keys()
         if strangers:
             raise ValueError(f"[speaker] names {sorted(strangers)}, which [modalities] does not define")
-        strangers = self.quota.keys() - set(self.corpora)
-        if strangers:
-            raise ValueError(f"[quota] names {sorted(strangers)}, which corpora does not list")
+        for quota in (self.quota, *(member.quota or {} for member in self.members)):
+            strangers = quota.keys() - set(self.corpora)
+            if strangers:
+                raise ValueError(f"a quota names {sorted(strangers)}, which corpora does not list")
         for member in self.members:
             missing = set(member.modalities) - set(self.modalities)
             if missing:
@@ -187,11 +204,12 @@ class Recipe(_Section):
         return LabelSet(self.labels)
 
 
-def load_recipe(source: str | Path) -> Recipe:
+def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe.
 
     Args:
         source: path of a TOML file, or the name of a packaged recipe such as `base`.
+        changes: what it shall say otherwise, each a line of TOML such as `stage1.epochs = 3`.
 
     Raises:
         RecipeError: no such file or recipe, not TOML, or a key that is unknown, missing or out of bounds.
@@ -206,7 +224,26 @@ def load_recipe(source: str | Path) -> Recipe:
         raise RecipeError(f"no recipe {source}: give a TOML file, or one of the packaged ones ({packaged})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    return parse_recipe(values, str(path))
+    for change in changes:
+        values = _merged(values, _read_change(change))
+    return parse_recipe(values, str(path) if not changes else f"{path}, changed by {', '.join(changes)}")
+
+
+def _read_change(change: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(change)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f'{change!r} is no line of TOML such as stage1.epochs=3 or name="mine": {error}') from error
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merged, anything else replaced."""
+    merged = dict(values)
+    for key, value in changes.items():
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:

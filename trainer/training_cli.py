@@ -37,11 +37,34 @@ _WORK = click.option(
     help="The folder of the run's artefacts; a run that was stopped goes on from them.",
 )
 _JOBS = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Members at a time.")
+_DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda or cuda:1; auto deals processes to the GPUs.",
+)
+_CHECKPOINT = click.option(
+    "--checkpoint-every",
+    "checkpoint_every_s",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    help="Seconds between two checkpoints of a member.",
+)
+_CHANGES = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the recipe, in TOML: --set stage1.epochs=3 --set member_defaults.dropout=0.2; may be given again.",
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 
 @click.command(epilog="Example: medusa train --config base --corpora ~/corpora --out bundles/mine --jobs 2")
-@click.option("--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file.")
+@click.option(
+    "--recipe", "--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file."
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where the bundle goes.")
 @click.option("--name", default=None, help="Name of the bundle; the folder's by default.")
 @click.option("--licence", default="CC-BY-NC-SA-4.0", show_default=True, help="Of the weights.")
@@ -55,8 +78,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @_FEATURES
 @_WORK
 @_JOBS
+@_DEVICE
+@_CHECKPOINT
+@_CHANGES
 @_JSON
+@click.pass_context
 def train(
+    context: click.Context,
     source: str,
     out: Path,
     name: str | None,
@@ -66,20 +94,34 @@ def train(
     features: Path,
     work: Path,
     jobs: int,
+    device: str,
+    checkpoint_every_s: float,
+    changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Go from audio folders to a bundle: features, four stages, calibration, model card."""
+    """Go from audio folders to a bundle: features, four stages, calibration, model card.
+
+    May be stopped at any time, and goes on from where it was when it is started again. Under torchrun, as in
+    `torchrun --nproc-per-node 4 --no-python medusa train ...`, the processes share the members.
+    """
     from trainer.assembly import RunSpec
     from trainer.export import export_bundle
+    from trainer.ranks import join_ranks
     from trainer.recipe import load_recipe
     from trainer.running import Execution, run_stages
 
-    recipe = load_recipe(source)
+    recipe = load_recipe(source, changes)
     reports = dict(_read_figures(path) for path in metrics)
-    _extract(recipe, corpora, features, list(recipe.corpora))
     spec = RunSpec(recipe, corpora, features, work / recipe.name)
-    with _announcing() as announce:
-        trained = run_stages(spec, Execution(jobs=jobs), announce=announce)
+    with _stopping(context), join_ranks() as ranks:
+        if ranks.leads:
+            _extract(recipe, corpora, features, list(recipe.corpora))
+        ranks.barrier()
+        execution = Execution(jobs, device, checkpoint_every_s, ranks)
+        with _announcing() as announce:
+            trained = run_stages(spec, execution, announce=announce)
+    if not ranks.leads:
+        return
     name = name or out.resolve().name
     bundle = export_bundle(trained, spec, out, name=name, licence=licence, metrics=reports)
     if as_json:
@@ -99,8 +141,12 @@ def train(
 @_FEATURES
 @_WORK
 @_JOBS
+@_DEVICE
+@_CHANGES
 @_JSON
+@click.pass_context
 def evaluate(
+    context: click.Context,
     bundle: str,
     corpus: str,
     folds: int | None,
@@ -111,6 +157,8 @@ def evaluate(
     features: Path,
     work: Path,
     jobs: int,
+    device: str,
+    changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Score BUNDLE (a folder, or the name of a shipped one) on a corpus, print the figures and write a report.
@@ -123,6 +171,7 @@ def evaluate(
     from trainer.assembly import TEST_SPLIT, RunSpec
     from trainer.evaluation import evaluate_bundle, evaluate_folds, evaluate_left_out, evaluation_set, present_labels
     from trainer.recipe import load_recipe, parse_recipe
+    from trainer.running import Execution
 
     anew = folds is not None or leave_out
     if folds is not None and leave_out:
@@ -130,9 +179,11 @@ def evaluate(
     if anew and split is not None:
         raise click.UsageError("--split goes with neither --folds nor --leave-out: they score the whole corpus")
     if Path(bundle).suffix == ".toml" or bundle.startswith("recipe:"):
-        recipe, loaded = load_recipe(bundle.removeprefix("recipe:")), None
+        recipe, loaded = load_recipe(bundle.removeprefix("recipe:"), changes), None
         if not anew:
             raise click.UsageError("a recipe can only be evaluated with --folds or --leave-out")
+    elif changes:
+        raise click.UsageError("--set changes a recipe, not a bundle: give recipe:NAME or a TOML file")
     else:
         loaded = load_bundle(find_bundle(bundle))
         if not loaded.manifest.recipe:
@@ -141,14 +192,15 @@ def evaluate(
     notes: list[str] = []
     _extract(recipe, corpora, features, list(dict.fromkeys([*recipe.corpora, corpus])) if anew else [corpus])
     spec = RunSpec(recipe, corpora, features, work / f"evaluate-{recipe.name}")
-    with _announcing() as announce:
+    execution = Execution(jobs, device)
+    with _stopping(context), _announcing() as announce:
         if folds is not None:
             protocol = f"{corpus}, speaker-independent, {folds} folds"
-            scored, data = evaluate_folds(spec, corpus, folds, jobs=jobs, started=_say, announce=announce)
+            scored, data = evaluate_folds(spec, corpus, folds, execution=execution, started=_say, announce=announce)
             notes.append("Every speaker was scored by an ensemble trained without them.")
         elif leave_out:
             protocol = f"{corpus}, left out of training"
-            scored, data = evaluate_left_out(spec, corpus, jobs=jobs, started=_say, announce=announce)
+            scored, data = evaluate_left_out(spec, corpus, execution=execution, started=_say, announce=announce)
             notes.append(f"Trained without {corpus}; scored over the classes {corpus} has.")
         elif loaded is not None:
             protocol = f"{corpus}{f' {split}' if split else ''}, as shipped"
@@ -206,6 +258,19 @@ def _extract(recipe: Recipe, corpora: Path, features: Path, names: list[str]) ->
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+@contextmanager
+def _stopping(context: click.Context) -> Iterator[None]:
+    """Ends the command where training was asked to stop, with the exit code of an interrupted program."""
+    from models.console import EXIT_INTERRUPTED
+    from trainer.errors import TrainingStoppedError
+
+    try:
+        yield
+    except TrainingStoppedError as stopped:
+        _say(f"medusa: {stopped}")
+        context.exit(EXIT_INTERRUPTED)
 
 
 @contextmanager

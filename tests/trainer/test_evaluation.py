@@ -25,6 +25,7 @@ from trainer.evaluation import (
 )
 from trainer.export import export_bundle
 from trainer.recipe import Recipe
+from trainer.running import Execution
 from trainer.splits import Split
 from trainer.stages import score
 
@@ -82,7 +83,7 @@ class TestFolds:
     ) -> None:
         said: list[str] = []
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
-        scored, data = evaluate_folds(spec, VOICES, 2, jobs=1, started=said.append)
+        scored, data = evaluate_folds(spec, VOICES, 2, execution=Execution(device="cpu"), started=said.append)
         speakers = {f"{VOICES}/s{i}" for i in range(8)}
         tested = [speakers - everybody(split) for _, split in assembled]
         assert tested[0] | tested[1] == speakers
@@ -106,7 +107,7 @@ class TestFolds:
         monkeypatch.setattr(evaluation, "run_stages", lambda *_, **__: None)
         monkeypatch.setattr(evaluation, "score", naming)
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
-        scored, data = evaluate_folds(spec, VOICES, 3, jobs=1, started=lambda _: None)
+        scored, data = evaluate_folds(spec, VOICES, 3, execution=Execution(device="cpu"), started=lambda _: None)
         assert scored.probabilities["ensemble"][:, 0].tolist() == [_number(i) for i in scored.ids]
         assert scored.probabilities["both"][:, 0].tolist() == [-_number(i) for i in scored.ids]
         truth = {e.id: (int(e.target.argmax()), e.speaker) for e in data.examples}
@@ -115,7 +116,7 @@ class TestFolds:
     def test_more_folds_than_speakers_are_refused(self, tiny: TinyData, quick: Recipe, tmp_path: Path) -> None:
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
         with pytest.raises(RecipeError, match="8 speakers cannot be dealt into 9 folds"):
-            evaluate_folds(spec, VOICES, 9, jobs=1, started=lambda _: None)
+            evaluate_folds(spec, VOICES, 9, execution=Execution(device="cpu"), started=lambda _: None)
 
 
 class TestLeavingOut:
@@ -123,7 +124,7 @@ class TestLeavingOut:
         self, tiny: TinyData, quick: Recipe, tmp_path: Path, assembled: list[tuple[RunSpec, Split]]
     ) -> None:
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
-        scored, _ = evaluate_left_out(spec, LINES, jobs=1, started=lambda _: None)
+        scored, _ = evaluate_left_out(spec, LINES, execution=Execution(device="cpu"), started=lambda _: None)
         ((_, split),) = assembled
         assert not [s for s in everybody(split) if s.startswith(LINES)]
         assert {i.partition("/")[0] for i in scored.ids} == {LINES}
