@@ -41,9 +41,9 @@ def confusion_matrix(true: NDArray[np.integer], predicted: NDArray[np.integer], 
     return np.bincount(cells, minlength=labels * labels).reshape(labels, labels).astype(np.int64)
 
 
-def confusion_cells(true: NDArray[np.integer], predicted: NDArray[np.integer], labels: int) -> Indices:
+def confusion_cells(true: NDArray[np.integer], predicted: NDArray[np.integer], labels: int) -> NDArray[np.int8]:
     """What each example adds to the confusion matrix, `[examples, labels, labels]`; arguments as there."""
-    cells = np.zeros((true.size, labels, labels), dtype=np.int64)
+    cells = np.zeros((true.size, labels, labels), dtype=np.int8)
     cells[np.arange(true.size), true, predicted] = 1
     return cells
 
