@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from trainer.abstention import Abstention, abstention
 from trainer.aggregation import AGGREGATIONS, ENSEMBLE
 from trainer.breakdown import PartScores, by_duration, by_speaker
 from trainer.comparison import Difference, paired_difference
@@ -48,6 +49,9 @@ class Measurement:
     """As `results`, of each further view."""
     view_differences: tuple[Difference, ...]
     """The ensemble in each further view less the ensemble in `view`, on the clips that both hold."""
+    abstention_in_use: Abstention | None
+    """With the ensemble choosing among all its classes, as it does in use, where the corpus has not all of them: it is
+    wrong then whenever it says one that is not there. None where the corpus has them all."""
     mistakes: tuple[Mistake, ...]
     """What the ensemble is most confidently wrong about."""
 
@@ -66,6 +70,7 @@ class Measurement:
             "members": list(self.members),
             "models": {result.name: result.as_mapping() for result in self.results},
             "aggregations": {entry.name: entry.as_mapping() for entry in self.aggregations},
+            "abstention_in_use": None if self.abstention_in_use is None else self.abstention_in_use.as_mapping(),
             "durations": [part.as_mapping() for part in self.durations],
             "views": {
                 entry.name: {
@@ -142,8 +147,16 @@ def measure(protocol: str, evaluation: Evaluation, *, texts: Mapping[str, str] |
         durations=by_duration(scored.true, predicted, kept, scored.speech_s),
         other_views={name: tuple(entry.measured()) for name, entry in further.items()},
         view_differences=tuple(_view_difference(name, scored, entry) for name, entry in further.items()),
+        abstention_in_use=None if kept == first.labels else _abstention(first),
         mistakes=most_confident_mistakes(scored.ids, scored.speakers, scored.true, ensemble, kept, texts=texts),
     )
+
+
+def _abstention(scored: Scored) -> Abstention:
+    ensemble = scored.probabilities[ENSEMBLE]
+    several = scored.speakers if len(set(scored.speakers)) > 1 else None
+    right = ensemble.argmax(axis=1) == scored.true
+    return abstention(ensemble.max(axis=1), right, scored.abstain_below, speakers=several)
 
 
 def _shared(other: Scored, first: Scored, name: str) -> Scored:

@@ -69,15 +69,18 @@ def _aggregations(metrics: Mapping[str, Report]) -> list[str]:
 def _abstention(metrics: Mapping[str, Report]) -> list[str]:
     rows = []
     for protocol, report in metrics.items():
-        held = report["models"][ENSEMBLE].get("abstention")
-        if held is not None and held["accuracy"] is not None:
-            gain = _points_bounded(held["gain"], held["gain_low"], held["gain_high"])
-            rows.append(
-                f"| {protocol} | {100 * held['coverage']:.1f} % | {100 * held['accuracy']:.1f} % "
-                f"| {100 * held['accuracy_of_all']:.1f} % | {gain} |"
-            )
+        among_its_own = report["models"][ENSEMBLE].get("abstention")
+        among_all = report.get("abstention_in_use")
+        for said, held in (("", among_its_own), (", choosing among all classes", among_all)):
+            if held is not None and held["accuracy"] is not None:
+                gain = _points_bounded(held["gain"], held["gain_low"], held["gain_high"])
+                rows.append(
+                    f"| {protocol}{said} | {100 * held['coverage']:.1f} % | {100 * held['accuracy']:.1f} % "
+                    f"| {100 * held['accuracy_of_all']:.1f} % | {gain} |"
+                )
     return _table(
-        "Accuracy where a label is claimed, at the threshold of the confidence, and with a label for everything.",
+        "Accuracy where a label is claimed, at the threshold of the confidence, and with a label for everything: over "
+        "the classes that a corpus has, unless it is said that the ensemble chose among all of its own, as in use.",
         ("protocol", "claimed", "right of that", "right of all", "gain, points (95 % interval)"),
         rows,
     )

@@ -69,6 +69,26 @@ def test_classes_that_are_not_there_are_named() -> None:
     assert list(measured.ensemble.labels) == ["angry", "sad", "happy"]
 
 
+class TestAbstentionInUse:
+    def test_a_label_that_the_corpus_has_not_is_wrong(self) -> None:
+        scored = scored_set(40, labels=2)
+        sure = np.tile([0.3, 0.0, 0.1, 0.6], (40, 1))
+        sure[:10] = np.eye(4)[scored.true[:10]] * 0.6 + 0.1
+        scored.probabilities["ensemble"][:] = sure
+        measured = measure("p", Evaluation({"clean": scored}))
+        in_use = measured.abstention_in_use
+        assert in_use is not None
+        # Of all only the first ten are right; their confidence is 0.7, that of the others 0.6, over all four classes.
+        assert (in_use.coverage, in_use.accuracy, in_use.accuracy_of_all) == (1.0, 0.25, 0.25)
+        # Among the classes that are there, the others are of the first class: half of them are.
+        assert measured.ensemble.accuracy == pytest.approx((10 + 15) / 40)
+        assert measured.figures()["abstention_in_use"]["accuracy"] == 0.25
+
+    def test_a_corpus_with_all_classes_needs_no_second_figure(self) -> None:
+        assert measurement().abstention_in_use is None
+        assert measurement().figures()["abstention_in_use"] is None
+
+
 class TestText:
     def test_what_nobody_speaks_has_neither_durations_nor_speakers(self) -> None:
         measured = measure("p", Evaluation({"clean": scored_set(speakers=0, spoken=False)}))

@@ -113,6 +113,12 @@ class TestFigures:
     def test_what_abstaining_buys_is_in_points(self) -> None:
         assert "| folds | 75.8 % | 72.4 % | 66.1 % | 6.3 (3.8 to 9.5) |" in lines(folds=NEW)
 
+    def test_it_stands_apart_for_an_ensemble_that_chose_among_all_its_classes(self) -> None:
+        in_use = {**HELD, "coverage": 0.687, "accuracy": 0.682, "accuracy_of_all": 0.549, "gain": 0.134}
+        found = lines(folds={**NEW, "abstention_in_use": in_use})
+        assert "| folds | 75.8 % | 72.4 % | 66.1 % | 6.3 (3.8 to 9.5) |" in found
+        assert "| folds, choosing among all classes | 68.7 % | 68.2 % | 54.9 % | 13.4 (3.8 to 9.5) |" in found
+
     def test_where_no_label_was_claimed_there_is_no_row_of_it(self) -> None:
         nothing = {**HELD, "coverage": 0.0, "accuracy": None, "gain": None, "gain_low": None, "gain_high": None}
         ensemble = {**NEW["models"]["ensemble"], "abstention": nothing}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from trainer.breakdown import PartScores
-from trainer.comparison import Difference
 from trainer.measurement import Measurement
 from trainer.report.canvas import Theme
+from trainer.report.contents import (
+    abstention_table,
+    aggregation_table,
+    class_table,
+    mistake_table,
+    part_table,
+    summary_table,
+    view_table,
+)
 from trainer.report.pictures import (
     confusion_picture,
     differences_picture,
@@ -18,8 +25,7 @@ from trainer.report.pictures import (
     risk_coverage_picture,
     speakers_picture,
 )
-from trainer.report.tables import Table, between, figure, points, points_between, share
-from trainer.results import Result
+from trainer.report.tables import Table, between, figure, points, share
 
 LISTED_SPEAKERS: Final = 50
 """Most rows of the table of speakers on a page; the JSON holds all of them."""
@@ -58,42 +64,6 @@ def sections_of(measured: Measurement) -> list[Section]:
     ] + list(_mistakes(measured))
 
 
-def summary_table(results: Sequence[Result]) -> Table:
-    """One row a model."""
-    header = ("model", "examples", "macro-F1", "95 % interval", "UAR", "accuracy", "ECE", "ECE, 95 % interval", "AURC")
-    attributes = tuple(dict.fromkeys(name for result in results for name in result.concordance))
-    rows = tuple(
-        (
-            result.name,
-            str(result.examples),
-            figure(result.classes.macro_f1),
-            between(result.macro_f1_interval),
-            figure(result.classes.unweighted_average_recall),
-            figure(result.accuracy),
-            figure(result.reliability.expected_calibration_error),
-            between(result.ece_interval),
-            figure(result.risk_coverage.area),
-            *(figure(result.concordance.get(name)) for name in attributes),
-        )
-        for result in results
-    )
-    caption = (
-        "Every model on the same examples. Intervals are bootstrapped over speakers. UAR: unweighted average recall. "
-        "ECE: expected calibration error. AURC: area under the risk-coverage curve."
-    )
-    return Table((*header, *(f"CCC {name}" for name in attributes)), rows, caption)
-
-
-def class_table(result: Result) -> Table:
-    """One row a class."""
-    classes = result.classes
-    rows = tuple(
-        (name, figure(classes.precision[i]), figure(classes.recall[i]), figure(classes.f1[i]), str(classes.support[i]))
-        for i, name in enumerate(result.labels)
-    )
-    return Table(("class", "precision", "recall", "F1", "examples"), rows, f"The {result.name}, by class")
-
-
 def _summary(measured: Measurement) -> Iterator[Section]:
     yield Section("Summary", measured.notes, (summary_table(measured.results),))
 
@@ -111,7 +81,7 @@ def _aggregations(measured: Measurement) -> Iterator[Section]:
             f"In hindsight the best member is {best.name}, macro-F1 {best.classes.macro_f1:.3f}: nobody could have "
             "known before.",
         ),
-        (_aggregation_table(measured.aggregations, name),),
+        (aggregation_table(measured.aggregations, name),),
         (
             Picture(
                 "aggregations.png",
@@ -166,18 +136,9 @@ def _abstention(measured: Measurement) -> Iterator[Section]:
     tables: tuple[Table, ...] = ()
     said = f"Risk-coverage curve, area {result.risk_coverage.area:.3f}."
     if held is not None:
-        low, high = held.lowest_threshold, held.highest_threshold
-        row = (
-            figure(low) if low == high else f"{low:.3f} to {high:.3f}",
-            share(held.coverage),
-            share(held.accuracy),
-            share(held.accuracy_of_all),
-            points(held.gain),
-            points_between(held.gain_interval),
-        )
-        header = ("threshold", "claimed", "right of that", "right without abstaining", "gain, points", "95 % interval")
-        tables = (Table(header, (row,), "What abstaining below the threshold of the confidence buys"),)
-        said += f" At the threshold {row[1]} get a label and {row[2] or 'none'} of those labels are right."
+        tables = (abstention_table(result, measured.abstention_in_use),)
+        right = share(held.accuracy) or "none"
+        said += f" At the threshold {share(held.coverage)} get a label and {right} of those labels are right."
     yield Section(
         "Abstention",
         (),
@@ -196,25 +157,13 @@ def _abstention(measured: Measurement) -> Iterator[Section]:
 def _views(measured: Measurement) -> Iterator[Section]:
     if not measured.view_differences:
         return
-    rows = tuple(
-        (
-            part.name,
-            str(part.examples),
-            figure(part.reference_macro_f1),
-            figure(part.macro_f1),
-            points(part.loss),
-            points_between(part.loss_interval),
-        )
-        for part in measured.view_differences
-    )
-    header = ("view", "clips", f"macro-F1, {measured.view}", "macro-F1, view", "loss, points", "95 % interval")
     yield Section(
         "Waveform views",
         (
             "The same clips as another channel would have carried them, scored by the same ensembles. The interval is "
             "of the loss, on the same draws of speakers in both.",
         ),
-        (Table(header, rows, f"What each view costs against {measured.view}"),),
+        (view_table(measured.view_differences, measured.view),),
     )
 
 
@@ -228,7 +177,7 @@ def _durations(measured: Measurement) -> Iterator[Section]:
             "Seconds from shortly before the first speech of a clip to shortly behind its last. A part holds few "
             "examples of few classes: its macro-F1 is the mean over the classes that occur in it.",
         ),
-        (_part_table(parts, "speech", "Scores by seconds of speech"),),
+        (part_table(parts, "speech", "Scores by seconds of speech"),),
         (
             Picture(
                 "durations.png",
@@ -250,7 +199,7 @@ def _speakers(measured: Measurement) -> Iterator[Section]:
     yield Section(
         "Speakers",
         (),
-        (_part_table(shown, "speaker", f"{listed}, the lowest macro-F1 first"),),
+        (part_table(shown, "speaker", f"{listed}, the lowest macro-F1 first"),),
         (
             Picture(
                 "speakers.png",
@@ -267,33 +216,7 @@ def _speakers(measured: Measurement) -> Iterator[Section]:
 def _mistakes(measured: Measurement) -> Iterator[Section]:
     if not measured.mistakes:
         return
-    texts = any(mistake.text is not None for mistake in measured.mistakes)
-    header = ("example", "speaker", "true", "predicted", *(("text",) if texts else ()), "confidence")
-    rows = tuple(
-        (m.id, m.speaker, m.true, m.predicted, *((m.text or "",) if texts else ()), figure(m.confidence))
-        for m in measured.mistakes
-    )
-    caption = f"The {len(rows)} wrong predictions of highest confidence"
-    yield Section("Most confidently wrong", (), (Table(header, rows, caption, words=len(header) - 1),), brief=False)
-
-
-def _aggregation_table(parts: Sequence[Difference], reference: str) -> Table:
-    rows = tuple(
-        (
-            part.name,
-            figure(part.macro_f1),
-            points(part.value),
-            points_between(part.interval),
-        )
-        for part in parts
-    )
-    header = ("aggregation", "macro-F1", "difference, points", "95 % interval")
-    return Table(header, rows, f"Macro-F1, and how far it is from that of the {reference}")
-
-
-def _part_table(parts: Sequence[PartScores], what: str, caption: str) -> Table:
-    rows = tuple((p.name, str(p.examples), str(p.classes), figure(p.macro_f1), figure(p.accuracy)) for p in parts)
-    return Table((what, "examples", "classes", "macro-F1", "accuracy"), rows, caption)
+    yield Section("Most confidently wrong", (), (mistake_table(measured.mistakes),), brief=False)
 
 
 def _listed(parts: Iterator[str]) -> str:

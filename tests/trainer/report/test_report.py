@@ -118,6 +118,15 @@ class TestSections:
             s for s in SECTIONS if s not in ("Waveform views", "Duration of speech", "Speakers")
         ]
 
+    def test_abstention_is_also_told_of_an_ensemble_that_may_say_what_the_corpus_has_not(self) -> None:
+        def rows(labels: int) -> list[str]:
+            sections = sections_of(measure("p", Evaluation({"clean": scored_set(labels=labels)})))
+            (section,) = (s for s in sections if s.title == "Abstention")
+            return [row[0] for row in section.tables[0].rows]
+
+        assert rows(4) == ["the 4 of the corpus"]
+        assert rows(3) == ["the 3 of the corpus", "all of the bundle, as in use"]
+
     def test_a_long_list_of_speakers_is_cut_and_says_so(self) -> None:
         many = tuple(PartScores(f"s{i}", 4, 2, 0.5, 0.5) for i in range(70))
         (section,) = (s for s in sections_of(replace(measurement(), speakers=many)) if s.title == "Speakers")
