@@ -38,6 +38,10 @@ class TrainedEnsemble:
     temperature: float
     abstain_below: float
     standardisation: SpeakerStandardisation
+    answers: TrainingSet
+    """What the members say of the held-out speakers: what stage 3 was fitted on."""
+    runs: tuple[MetaClassifier, ...]
+    """The meta-classifiers of stage 3, whose soup `meta` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class EnsembleScores:
     """`[examples, 3]`."""
     members: dict[str, NDArray[np.float32]]
     """Posteriors by member, each `[examples, labels]`; uniform where a member has nothing to read."""
+    single: NDArray[np.float32]
+    """What the first meta-classifier of stage 3 says alone, under the temperature of all, `[examples, labels]`."""
 
 
 def load_members(artefacts: Artefacts, recipe: Recipe, dims: dict[str, int]) -> dict[str, DeepSER]:
@@ -145,13 +151,13 @@ def stage_4(
     Temperature and threshold are fitted on what the run that was trained without a speaker says of them.
     """
     runs = [artefacts.weights("stage3", f"run-{run}") for run in range(recipe.meta.runs)]
-    meta = MetaClassifier(len(recipe.members), len(recipe.labels))
+    meta, *single = (MetaClassifier(len(recipe.members), len(recipe.labels)).eval() for _ in range(len(runs) + 1))
     logits = np.zeros((len(answers), len(answers.labels)), dtype=np.float32)
     for run, state in enumerate(runs):
-        meta.load_state_dict(state)
+        single[run].load_state_dict(state)
         outside = {e.id for e in left_out(answers, recipe, run).development.examples}
         rows = np.array([e.id in outside for e in answers.examples])
-        logits[rows] = predict(meta, answers, (ANSWERS,)).logits[rows]
+        logits[rows] = predict(single[run], answers, (ANSWERS,)).logits[rows]
     temperature = fit_temperature(logits, answers.targets)
     confidence = softmax(logits / temperature).max(axis=1)
     spoken = answers.spoken
@@ -159,7 +165,7 @@ def stage_4(
     meta.load_state_dict(_mixed(runs, answers, recipe))
     report = {"temperature": temperature, "abstain_below": abstain_below, "fitted_on": len(answers)}
     artefacts.save("stage4", "soup", meta.state_dict(), report)
-    return TrainedEnsemble(members, meta.eval(), temperature, abstain_below, standardisation)
+    return TrainedEnsemble(members, meta, temperature, abstain_below, standardisation, answers, tuple(single))
 
 
 def _mixed(runs: list[dict[str, torch.Tensor]], answers: TrainingSet, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -204,6 +210,7 @@ def score(trained: TrainedEnsemble, data: TrainingSet) -> EnsembleScores:
         softmax(scores.logits / trained.temperature),
         scores.attributes,
         {name: probabilities[:, column] for column, name in enumerate(trained.members)},
+        softmax(predict(trained.runs[0], answers, (ANSWERS,)).logits / trained.temperature),
     )
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from trainer.evaluation import Scored
+    from models.bundle import Bundle
+    from trainer.measurement import Measurement
     from trainer.recipe import Recipe
     from trainer.stages import Announce
 
@@ -115,7 +116,7 @@ def train(
     spec = RunSpec(recipe, corpora, features, work / recipe.name)
     with _stopping(context), join_ranks() as ranks:
         if ranks.leads:
-            _extract(recipe, corpora, features, list(recipe.corpora))
+            _extract(recipe, corpora, features, recipe.corpora, recipe.views)
         ranks.barrier()
         execution = Execution(jobs, device, checkpoint_every_s, ranks)
         with _announcing() as announce:
@@ -130,13 +131,31 @@ def train(
         click.echo(f"{out}: bundle {bundle.manifest.name}, {len(bundle.manifest.members)} members, {bundle.sha256}")
 
 
+def _views(_context: click.Context, _option: click.Parameter, written: str) -> tuple[str, ...]:
+    from trainer.augment import view
+    from trainer.errors import RecipeError
+
+    try:
+        return tuple(dict.fromkeys(view(name.strip()).name for name in written.split(",")))
+    except RecipeError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(epilog="Example: medusa evaluate models/pretrained/base --corpus ravdess --corpora ~/corpora --folds 5")
 @click.argument("bundle", type=str)
 @click.option("--corpus", required=True, help="What to evaluate on.")
 @click.option("--folds", type=click.IntRange(min=2), default=None, help="Train anew without each fold of speakers.")
 @click.option("--leave-out", is_flag=True, help="Train anew without this corpus.")
 @click.option("--split", default=None, help="Only this split that the corpus prescribes, such as test.")
+@click.option(
+    "--views",
+    default="clean",
+    show_default=True,
+    callback=_views,
+    help="Waveform views, such as clean,telephone: the first is reported on, the others are compared with it.",
+)
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), default=None, help="Where the report goes.")
+@click.option("--show-text", is_flag=True, help="Quote in the report what people said where it was taken wrongly.")
 @_CORPORA
 @_FEATURES
 @_WORK
@@ -152,7 +171,9 @@ def evaluate(
     folds: int | None,
     leave_out: bool,
     split: str | None,
+    views: tuple[str, ...],
     report: Path | None,
+    show_text: bool,
     corpora: Path,
     features: Path,
     work: Path,
@@ -164,13 +185,14 @@ def evaluate(
     """Score BUNDLE (a folder, or the name of a shipped one) on a corpus, print the figures and write a report.
 
     As it is by default, which flatters it on speakers it was trained on. With --folds or --leave-out its recipe is
-    trained anew without the speakers or the corpus that are then scored.
+    trained anew without the speakers or the corpus that are then scored, and compared with other ways to make one
+    answer of its members'. Scored is what raters agreed on: a comment with several labels where one class leads.
     """
-    from models.bundle import find_bundle, load_bundle
-    from models.errors import BundleError
     from trainer.assembly import TEST_SPLIT, RunSpec
-    from trainer.evaluation import evaluate_bundle, evaluate_folds, evaluate_left_out, evaluation_set, present_labels
-    from trainer.recipe import load_recipe, parse_recipe
+    from trainer.augment import CLEAN
+    from trainer.evaluation import evaluate_bundle, evaluate_folds, evaluate_left_out
+    from trainer.evaluation_sets import evaluation_sets, transcripts
+    from trainer.measurement import measure
     from trainer.running import Execution
 
     anew = folds is not None or leave_out
@@ -178,58 +200,66 @@ def evaluate(
         raise click.UsageError("--folds and --leave-out exclude each other")
     if anew and split is not None:
         raise click.UsageError("--split goes with neither --folds nor --leave-out: they score the whole corpus")
-    if Path(bundle).suffix == ".toml" or bundle.startswith("recipe:"):
-        recipe, loaded = load_recipe(bundle.removeprefix("recipe:"), changes), None
-        if not anew:
-            raise click.UsageError("a recipe can only be evaluated with --folds or --leave-out")
-    elif changes:
-        raise click.UsageError("--set changes a recipe, not a bundle: give recipe:NAME or a TOML file")
-    else:
-        loaded = load_bundle(find_bundle(bundle))
-        if not loaded.manifest.recipe:
-            raise BundleError(f"{loaded.folder} does not say which recipe it was trained with: nothing to evaluate by")
-        recipe = parse_recipe(loaded.manifest.recipe, f"{loaded.folder}, recipe")
-    notes: list[str] = []
-    _extract(recipe, corpora, features, list(dict.fromkeys([*recipe.corpora, corpus])) if anew else [corpus])
+    if show_text and report is None:
+        raise click.UsageError("--show-text goes with --report: nothing else quotes what people said")
+    recipe, loaded = _recipe_and_bundle(bundle, changes)
+    if loaded is None and not anew:
+        raise click.UsageError("a recipe can only be evaluated with --folds or --leave-out")
+    if anew:
+        _extract(recipe, corpora, features, recipe.corpora, recipe.views)
+    _extract(recipe, corpora, features, [corpus], views)
+    sets = evaluation_sets(recipe, corpora, features, corpus, split=split, views=views)
     spec = RunSpec(recipe, corpora, features, work / f"evaluate-{recipe.name}")
+    heard = "" if views[0] == CLEAN else f", view {views[0]}"
     execution = Execution(jobs, device)
     with _stopping(context), _announcing() as announce:
         if folds is not None:
-            protocol = f"{corpus}, speaker-independent, {folds} folds"
-            scored, data = evaluate_folds(spec, corpus, folds, execution=execution, started=_say, announce=announce)
-            notes.append("Every speaker was scored by an ensemble trained without them.")
+            protocol = f"{corpus}, speaker-independent, {folds} folds{heard}"
+            evaluation = evaluate_folds(spec, corpus, folds, sets, execution=execution, started=_say, announce=announce)
         elif leave_out:
-            protocol = f"{corpus}, left out of training"
-            scored, data = evaluate_left_out(spec, corpus, execution=execution, started=_say, announce=announce)
-            notes.append(f"Trained without {corpus}; scored over the classes {corpus} has.")
+            protocol = f"{corpus}, left out of training{heard}"
+            evaluation = evaluate_left_out(spec, corpus, sets, execution=execution, started=_say, announce=announce)
         elif loaded is not None:
-            protocol = f"{corpus}{f' {split}' if split else ''}, as shipped"
-            data = evaluation_set(recipe, corpora, features, corpus, split=split)
-            scored = evaluate_bundle(loaded, data)
+            protocol = f"{corpus}{f' {split}' if split else ''}, as shipped{heard}"
+            evaluation = evaluate_bundle(loaded, recipe, sets)
             if any(entry.name == corpus for entry in loaded.manifest.corpora) and split != TEST_SPLIT:
-                notes.append(f"The bundle was trained on speakers of {corpus}: this is no measure of new voices.")
-    _show(scored, data.labels, present_labels(data), protocol, notes, report, as_json=as_json)
+                evaluation.notes.append(
+                    f"The bundle was trained on speakers of {corpus}: this is no measure of new voices."
+                )
+    measured = measure(protocol, evaluation, texts=transcripts(recipe, corpora, corpus) if show_text else None)
+    _show(measured, report, as_json=as_json)
 
 
-def _show(
-    scored: Scored, labels: Any, present: Any, protocol: str, notes: list[str], folder: Path | None, *, as_json: bool
-) -> None:
-    from trainer.evaluation import soft_voting
-    from trainer.report import summary_table, write_report
+def _recipe_and_bundle(source: str, changes: Sequence[str]) -> tuple[Recipe, Bundle | None]:
+    """What to evaluate: a recipe of its own, or a bundle and the recipe it was trained with."""
+    from models.bundle import find_bundle, load_bundle
+    from models.errors import BundleError
+    from trainer.recipe import load_recipe, parse_recipe
 
-    scored.probabilities["soft voting"] = soft_voting(scored)
-    results = scored.measured(labels, present)
-    written = {"protocol": protocol, "notes": notes, "models": {r.name: r.as_mapping() for r in results}}
+    if Path(source).suffix == ".toml" or source.startswith("recipe:"):
+        return load_recipe(source.removeprefix("recipe:"), changes), None
+    if changes:
+        raise click.UsageError("--set changes a recipe, not a bundle: give recipe:NAME or a TOML file")
+    bundle = load_bundle(find_bundle(source))
+    if not bundle.manifest.recipe:
+        raise BundleError(f"{bundle.folder} does not say which recipe it was trained with: nothing to evaluate by")
+    return parse_recipe(bundle.manifest.recipe, f"{bundle.folder}, recipe"), bundle
+
+
+def _show(measured: Measurement, folder: Path | None, *, as_json: bool) -> None:
+    from trainer.report.sections import sections_of
+    from trainer.report.writing import write_report
+
     if folder is not None:
-        write_report(folder, results, title=protocol, notes=notes)
-        (folder / "figures.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        write_report(folder, measured)
     if as_json:
-        click.echo(json.dumps(written))
+        click.echo(json.dumps(measured.figures()))
         return
-    click.echo(protocol)
-    click.echo(summary_table(results).markdown())
-    for note in notes:
-        click.echo(note)
+    click.echo(measured.protocol)
+    for section in (section for section in sections_of(measured) if section.brief and section.tables):
+        click.echo("\n\n".join(["", section.title, *(table.markdown() for table in section.tables)]))
+    for note in measured.notes:
+        click.echo(f"\n{note}")
 
 
 def _read_figures(path: Path) -> tuple[str, dict[str, Any]]:
@@ -245,12 +275,12 @@ def _read_figures(path: Path) -> tuple[str, dict[str, Any]]:
     return report["protocol"], report
 
 
-def _extract(recipe: Recipe, corpora: Path, features: Path, names: list[str]) -> None:
+def _extract(recipe: Recipe, corpora: Path, features: Path, names: Sequence[str], views: Sequence[str]) -> None:
     from trainer.corpora.registry import load_corpora
     from trainer.feature_library import FeatureLibrary
     from trainer.progress import terminal_progress
 
-    with FeatureLibrary(features, recipe.modalities, recipe.views) as library:
+    with FeatureLibrary(features, recipe.modalities, views) as library:
         report = library.extract(load_corpora(names, corpora), progress=terminal_progress)
     for problem in report.failures:
         click.echo(f"left out: {problem}", err=True)

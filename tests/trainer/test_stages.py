@@ -16,7 +16,7 @@ from tests.fakes.runs import COMMENTS, LINES, MEMBERS, MODELS, VOICES, TinyData,
 from trainer import fitting, running, stages
 from trainer.artefacts import Artefacts
 from trainer.assembly import assemble
-from trainer.evaluation import evaluation_set
+from trainer.evaluation_sets import evaluation_sets
 from trainer.fitting import predict
 from trainer.running import run_stages, train_member
 from trainer.sampling import Indices
@@ -35,7 +35,7 @@ class TestTheWhole:
     def test_what_it_learns_is_far_above_chance(self, tiny: TinyData, whole_run: TinyRun) -> None:
         spec = whole_run.spec
         for corpus in (VOICES, LINES, COMMENTS):
-            data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
+            data = evaluation_sets(spec.recipe, spec.corpora, spec.features, corpus).first
             right = score(whole_run.trained, data).probabilities.argmax(axis=1) == data.dominant
             assert right.mean() > 0.5
 
@@ -278,9 +278,22 @@ class TestScoring:
         for values in scores.members.values():
             np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
 
+    def test_the_first_meta_classifier_alone_is_scored_beside_the_soup_of_all(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        trained = whole_run.trained
+        assert len(trained.runs) == whole_run.spec.recipe.meta.runs
+        alone = score(replace(trained, meta=trained.runs[0]), development).probabilities
+        np.testing.assert_array_equal(score(trained, development).single, alone)
+        assert not np.allclose(alone, score(trained, development).probabilities, atol=1e-4)
+
+    def test_what_stage_3_was_fitted_on_is_handed_out(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        assert whole_run.trained.answers.positions == development.positions
+        assert whole_run.trained.answers.dims == {ANSWERS: 3 * (4 + 3)}
+
     def test_speakers_are_heard_against_the_priors_of_the_training_set(self, whole_run: TinyRun) -> None:
         spec = whole_run.spec
-        data = evaluation_set(spec.recipe, spec.corpora, spec.features, VOICES)
+        data = evaluation_sets(spec.recipe, spec.corpora, spec.features, VOICES).first
         prepared = data.standardised(whole_run.trained.standardisation)
         np.testing.assert_array_equal(
             score(whole_run.trained, data).probabilities, score(whole_run.trained, prepared).probabilities
