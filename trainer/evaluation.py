@@ -83,7 +83,7 @@ def evaluation_set(
     ]
     if not chosen:
         raise CorpusError(f"corpus {corpus} has no utterance to evaluate on" + (f" in split {split}" if split else ""))
-    library = FeatureLibrary(features, recipe.modalities)
+    library = FeatureLibrary(features, recipe.modalities, specs=recipe.specs)
     return TrainingSet(examples_of(chosen, recipe, library), recipe.label_set, library.dims)
 
 

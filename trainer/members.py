@@ -42,6 +42,7 @@ def member_config(member: MemberRecipe, recipe: Recipe, dims: dict[str, int]) ->
         depth=member.depth,
         dropout=member.dropout,
         input_dropout=member.input_dropout,
+        layers=recipe.layers_of(member),
     )
 
 
