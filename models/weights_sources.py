@@ -73,10 +73,12 @@ class FolderSource:
         """Copies the file; see `Source.fetch`."""
         if self._folder is None:
             raise SourceError("no folder is configured")
-        candidates = (self._folder / self._name / file.name, self._folder / file.name)
+        candidates = [self._folder / self._name / file.name]
+        if file.sha256 is not None:  # else a file of other weights could pass for it
+            candidates.append(self._folder / file.name)
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
-            raise SourceError(f"neither {candidates[0]} nor {candidates[1]} exists")
+            raise SourceError(f"there is no {' and no '.join(map(str, candidates))}")
         with path.open("rb") as stream:
             write_verified(_chunks(stream), file, target, self._report)
 

@@ -276,7 +276,8 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
             text_encoders[entry.name] = TextEncoder(
                 backbone_folder(spec, settings.weights, progress=True),
                 languages=spec.languages or frozenset(),
-                layers=spec.layers,
+                layers=entry.layers or spec.layers,
+                stacked=any(m.layers > 1 for m in bundle.manifest.modalities if m.backbone == entry.name),
             )
     encoder = WhisperEncoder(
         weights_folder(asr.model, settings.weights, progress=True), compute_type=asr.compute_type, threads=asr.threads

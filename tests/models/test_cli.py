@@ -21,7 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDUSA_WEIGHTS__CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDUSA_WEIGHTS__SOURCES", "folder")
-    monkeypatch.setenv("MEDUSA_WEIGHTS__FOLDER", str(write_files(tmp_path / "mine")))
+    monkeypatch.setenv("MEDUSA_WEIGHTS__FOLDER", str(write_files(tmp_path / "mine" / "toy").parent))
     return tmp_path / "cache"
 
 

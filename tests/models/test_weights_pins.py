@@ -104,12 +104,18 @@ def test_a_hub_that_answers_with_another_commit_is_refused(
         weights_folder(fixed, from_hub(cache))
 
 
-def test_a_folder_may_be_the_first_use_too(cache: Path, hub: FakeHub, tmp_path: Path) -> None:
-    mine = write_files(tmp_path / "mine")
-    weights_folder("toy", WeightsSettings(sources=("folder",), folder=str(mine), cache=str(cache)))
+def test_a_folder_named_like_the_weights_may_be_the_first_use_too(cache: Path, hub: FakeHub, tmp_path: Path) -> None:
+    write_files(tmp_path / "mine" / "toy")
+    weights_folder("toy", WeightsSettings(sources=("folder",), folder=str(tmp_path / "mine"), cache=str(cache)))
     assert pins(cache)["revision"] is None
     assert pinned_weights("toy", from_hub(cache)).is_pinned
     assert hub.asked == []
+
+
+def test_what_lies_in_a_folder_of_another_name_is_not_taken_on_trust(cache: Path, hub: FakeHub, tmp_path: Path) -> None:
+    write_files(tmp_path / "mine")
+    with pytest.raises(WeightsError, match=r"there is no \S+/mine/toy/config\.json"):
+        weights_folder("toy", WeightsSettings(sources=("folder",), folder=str(tmp_path / "mine"), cache=str(cache)))
 
 
 def test_pins_that_cannot_be_read_stop_everything(cache: Path, hub: FakeHub) -> None:
