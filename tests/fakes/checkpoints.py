@@ -38,6 +38,15 @@ DIM: Final = 16
 LAYERS: Final = 5
 """One more than the paper sums."""
 MEL_BANDS: Final = 8
+LARGE_PROFILE: Final = {
+    "wavlm-large": "wavlm",
+    "hubert-large": "hubert",
+    "whisper-large-v3": "whisper",
+    "clap-audio": "clap",
+    "roberta-large": "roberta",
+    "modernbert-large": "modernbert",
+}
+"""Architecture by backbone."""
 SPECIAL_TOKENS: Final = ("<s>", "<pad>", "</s>")
 
 
@@ -75,6 +84,18 @@ def tiny_checkpoint(architecture: str, folder: Path, *, seed: int = 0, **changes
             folder
         )
     return folder
+
+
+def tiny_large_profile(folder: Path) -> dict[str, dict[str, str]]:
+    """Writes a checkpoint for every backbone of the recipe `medusa14`.
+
+    Args:
+        folder: where to, a sub-folder each.
+
+    Returns:
+        The recipe's `[backbones]` over them.
+    """
+    return {name: {"folder": str(tiny_checkpoint(kind, folder / name))} for name, kind in LARGE_PROFILE.items()}
 
 
 def as_older_format(folder: Path) -> Path:

@@ -11,10 +11,10 @@ import pytest
 
 from models.backbones.registry import BACKBONES, LocalCheckpoint
 from models.weights_registry import WeightSpec
-from tests.fakes.checkpoints import DIM, LAYERS, tiny_checkpoint
+from tests.fakes.checkpoints import DIM, LAYERS, tiny_checkpoint, tiny_large_profile
 from trainer.errors import RecipeError
 from trainer.members import member_config
-from trainer.recipe import Recipe, parse_recipe
+from trainer.recipe import Recipe, load_recipe, parse_recipe
 
 STAGE = {"learning_rate": 1e-3, "epochs": 1}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -186,6 +186,19 @@ class TestRefusals:
     def test_several_layers_of_what_gives_one(self, name: str) -> None:
         with pytest.raises(RecipeError, match="the last one alone can be read"):
             recipe({name: {"layers": 2}}, voice={"backbone": name})
+
+
+def test_the_papers_ensemble_can_be_read_from_folders(tmp_path: Path) -> None:
+    values = load_recipe("medusa14").model_dump(mode="json")
+    found = parse_recipe({**values, "backbones": tiny_large_profile(tmp_path)}, "medusa14.toml")
+    assert {name: spec.width for name, spec in found.specs.items()} == {
+        "wavlm": DIM,
+        "hubert": DIM,
+        "whisper": DIM,
+        "clap": 2 * DIM,
+        "roberta": DIM,
+        "modernbert": DIM,
+    }
 
 
 def test_it_survives_the_way_through_a_manifest(folder: Path) -> None:

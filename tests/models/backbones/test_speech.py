@@ -174,6 +174,18 @@ class TestAgainstTransformers:
         np.testing.assert_allclose(stacked.reshape(-1, 3, DIM).sum(axis=1), summed, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", EVERY)
+def test_in_bfloat16_features_stay_near_and_come_in_single_precision(
+    folders: dict[str, Path], architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = clip(0.6)
+    (single,) = encoder(folders, architecture).encode([samples])
+    monkeypatch.setattr("models.backbones.speech.precision_on", lambda _device: torch.bfloat16)
+    (half,) = encoder(folders, architecture).encode([samples])
+    assert half.dtype == np.float32
+    assert 0 < np.linalg.norm(half - single) < 0.05 * np.linalg.norm(single)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("samples", "message"),
