@@ -47,8 +47,11 @@ class DeepSERConfig:
     """How frames become one vector: their mean, as in the paper, or `AttentiveStatistics`."""
     fusion: Fusion = "deep"
     """`late` leaves both fusion encoders out: the latent reads the modalities' h3 alone. To compare with."""
+    layers: tuple[int, ...] = ()
+    """Hidden layers of a backbone that stand side by side in each of `dims`, to be weighed; 1 each by default."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers) or (1,) * len(self.dims))
         if not self.modalities or len(self.modalities) != len(self.dims):
             raise FeatureError(f"{len(self.modalities)} modalities and {len(self.dims)} dims do not pair up")
         if len(set(self.modalities)) != len(self.modalities):
@@ -62,6 +65,9 @@ class DeepSERConfig:
         wrong = [f"{name}={value!r}" for name, value in sizes.items() if type(value) is not int or value < 1]
         if wrong:
             raise FeatureError(f"every size must be a whole number of at least 1, got {', '.join(wrong)}")
+        shares = zip(self.dims, self.layers, strict=False)
+        if len(self.layers) != len(self.dims) or any(n < 1 or dim % n for dim, n in shares):
+            raise FeatureError(f"dims {list(self.dims)} do not hold {list(self.layers)} layers side by side")
         if self.width % self.heads:
             raise FeatureError(f"width {self.width} cannot be shared by {self.heads} heads: it must be a multiple")
         if self.pooling not in get_args(Pooling) or self.fusion not in get_args(Fusion):
@@ -70,8 +76,10 @@ class DeepSERConfig:
             raise FeatureError("dropout must lie in [0, 1)")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a manifest."""
-        return {**asdict(self), "modalities": list(self.modalities), "dims": list(self.dims)}
+        """Plain values for a manifest; `layers` only where there are any to weigh."""
+        values = {**asdict(self), "modalities": list(self.modalities), "dims": list(self.dims)}
+        layers = values.pop("layers")
+        return values if set(layers) == {1} else {**values, "layers": list(layers)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -230,6 +238,20 @@ class Encoder(nn.Module):
         return EncoderStates(h1, h2, self.pool(h2, mask))
 
 
+class LayerMix(nn.Module):
+    """A learnt average of a backbone's hidden layers; equal weights at first."""
+
+    def __init__(self, layers: int) -> None:
+        """Takes how many layers stand side by side."""
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, time, layers * dim]` to `[batch, time, dim]`."""
+        layers = x.reshape(x.shape[0], x.shape[1], self.scores.numel(), -1)
+        return (layers * self.scores.softmax(dim=0)[:, None]).sum(dim=-2)
+
+
 class DeepSER(nn.Module):
     """Algorithm 2: an encoder a modality, two fusion encoders over concatenated states, a latent, two heads."""
 
@@ -241,9 +263,9 @@ class DeepSER(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleDict(
-            {name: Encoder(dim, config) for name, dim in zip(config.modalities, config.dims, strict=True)}
-        )
+        shapes = list(zip(config.modalities, config.dims, config.layers, strict=True))
+        self.encoders = nn.ModuleDict({name: Encoder(dim // layers, config) for name, dim, layers in shapes})
+        self.layer_mixes = nn.ModuleDict({name: LayerMix(layers) for name, _, layers in shapes if layers > 1})
         summaries = len(config.modalities)
         if config.fusion == "deep":
             self.first_fusion = Encoder(config.width, config)
@@ -288,6 +310,8 @@ class DeepSER(nn.Module):
         states: list[EncoderStates] = []
         for name in self.config.modalities:
             x = (inputs[name] - getattr(self, f"{name}_mean")) * getattr(self, f"{name}_scale")
+            if name in self.layer_mixes:
+                x = self.layer_mixes[name](x)
             x = functional.dropout(x, self.config.input_dropout, self.training)
             states.append(self.encoders[name](x, masks[name]))
         summaries = [s.h3 for s in states]

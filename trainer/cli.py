@@ -73,7 +73,7 @@ def extract_command(
     corpora = load_corpora(names or recipe.corpora, root)
     for corpus in corpora:
         _show_corpus(corpus, limit=None if all_problems else _SHOWN_PROBLEMS)
-    with FeatureLibrary(folder, recipe.modalities, views or recipe.views) as library:
+    with FeatureLibrary(folder, recipe.modalities, views or recipe.views, recipe.specs) as library:
         report = library.extract(corpora, progress=terminal_progress)
         _show_report(report, sorted(library.stores), as_json=as_json)
     if report.failures:

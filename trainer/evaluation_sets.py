@@ -78,7 +78,7 @@ def evaluation_sets(
     if not chosen:
         raise CorpusError(f"corpus {corpus} has no utterance to evaluate on" + (f" in split {split}" if split else ""))
     # Text is always read from the clean view.
-    library = FeatureLibrary(features, recipe.modalities, (*views, CLEAN))
+    library = FeatureLibrary(features, recipe.modalities, (*views, CLEAN), recipe.specs)
     sets: dict[str, TrainingSet] = {}
     for view in dict.fromkeys(views):
         # Views are told apart by their sets, so that the same utterance has the same id in each.

@@ -44,28 +44,37 @@ class FeatureLibrary:
     Views are of the waveform: a linguistic modality has one store, which every view reads.
     """
 
-    def __init__(self, root: Path, modalities: Mapping[str, FeatureSource], views: Sequence[str] = (CLEAN,)) -> None:
+    def __init__(
+        self,
+        root: Path,
+        modalities: Mapping[str, FeatureSource],
+        views: Sequence[str] = (CLEAN,),
+        specs: Mapping[str, BackboneSpec] | None = None,
+    ) -> None:
         """Opens the stores; those that do not exist yet are empty.
 
         Args:
             root: the folder of all stores.
             modalities: backbone and stride by modality.
             views: which waveform views.
+            specs: the backbone of every modality, as a recipe reads it; None takes the registry's.
 
         Raises:
             FeatureError: a modality names no backbone.
+            WeightsError: nothing fixes a backbone's weights before they are fetched, or a local folder is not what it
+                should be.
             RecipeError: there is no such view.
             FeatureStoreError: a store was made under another policy, or is damaged.
         """
         self.root = root
         self.modalities = MappingProxyType(dict(modalities))
         self.views = tuple(dict.fromkeys(views))
-        self._backbones: dict[str, BackboneSpec] = {name: backbone(m.backbone) for name, m in modalities.items()}
+        self._backbones = {name: backbone(m.backbone) for name, m in modalities.items()} if specs is None else {**specs}
         self._stores: dict[str, FeatureStore] = {}
         self._folders: dict[tuple[str, str], str] = {}
         for name, source in modalities.items():
             for viewed in self.views:
-                spec = store_spec(source.backbone, stride=source.stride, view=viewed)
+                spec = store_spec(self._backbones[name], stride=source.stride, view=viewed)
                 self._folders[name, viewed] = spec.folder
                 if spec.folder not in self._stores:
                     self._stores[spec.folder] = FeatureStore.open(root / spec.folder, spec)
@@ -73,7 +82,7 @@ class FeatureLibrary:
     @property
     def dims(self) -> dict[str, int]:
         """Features a frame, by modality."""
-        return {name: spec.dim for name, spec in self._backbones.items()}
+        return {name: spec.width for name, spec in self._backbones.items()}
 
     @property
     def stores(self) -> Mapping[str, FeatureStore]:
@@ -119,9 +128,8 @@ class FeatureLibrary:
             WeightsError: a backbone's weights cannot be had.
             FeatureStoreError: a store cannot be written.
         """
-        load = load or open_extractor
         report = ExtractionReport()
-        extractors: dict[str, Extractor] = {}
+        extractors: dict[tuple[str, bool], Extractor] = {}
         for viewed in self.views:
             targets = []
             lacking: dict[str, Utterance] = {}
@@ -132,9 +140,10 @@ class FeatureLibrary:
                     if not wanted:
                         continue
                     lacking.update((utterance.id, utterance) for utterance in wanted)
-                    if spec.name not in extractors:
-                        extractors[spec.name] = load(spec.name, weights)
-                    targets.append(Target(store, spec, extractors[spec.name], stride))
+                    read_as = (spec.name, spec.stacked)
+                    if read_as not in extractors:
+                        extractors[read_as] = load(spec.name, weights) if load else open_extractor(spec, weights)
+                    targets.append(Target(store, spec, extractors[read_as], stride))
                 audio_s = sum(u.duration_s or 0.0 for u in lacking.values())
                 with progress(f"features, {viewed}", len(lacking), audio_s) as advance:
                     report.add(extract(list(lacking.values()), targets, view(viewed), advance))

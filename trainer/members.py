@@ -41,6 +41,7 @@ def member_config(member: MemberRecipe, recipe: Recipe, dims: dict[str, int]) ->
         input_dropout=member.input_dropout,
         pooling=member.pooling,
         fusion=member.fusion,
+        layers=recipe.layers_of(member),
     )
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.backbones.registry import backbone
+from models.backbones.registry import BackboneSpec
 from models.deepser import DeepSERConfig, Fusion, Pooling
 from models.emotions import MSP_NAMES, LabelSet
+from models.errors import FeatureError
 from trainer.augment import view
+from trainer.backbone_recipe import BackboneRecipe, resolve
 from trainer.compute import Precision
 from trainer.errors import RecipeError
 from trainer.objectives import Objective
@@ -31,6 +34,8 @@ class ModalityRecipe(_Section):
     backbone: str
     stride: int = Field(default=1, ge=1, le=16)
     """Frames averaged into one before the members read them."""
+    layers: Literal["sum", "learnt"] = "sum"
+    """Whether the backbone's hidden layers are summed, or kept side by side for each member to learn their weights."""
 
 
 class SpeakerRecipe(_Section):
@@ -129,6 +134,10 @@ class Recipe(_Section):
     target_coverage: Probability = 0.9
     """Share of development segments the abstention threshold lets through."""
     modalities: dict[str, ModalityRecipe] = Field(min_length=1)
+    backbones: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], BackboneRecipe] = Field(
+        default_factory=dict
+    )
+    """Checkpoints of one's own, and other readings of the registry's backbones."""
     speaker: dict[str, SpeakerRecipe] = Field(default_factory=dict)
     """Modalities whose features are standardised to their speaker."""
     members: tuple[MemberRecipe, ...] = Field(min_length=1)
@@ -162,6 +171,9 @@ class Recipe(_Section):
             strangers = quota.keys() - set(self.corpora)
             if strangers:
                 raise ValueError(f"a quota names {sorted(strangers)}, which corpora does not list")
+        strangers = self.backbones.keys() - {entry.backbone for entry in self.modalities.values()}
+        if strangers:
+            raise ValueError(f"[backbones] names {sorted(strangers)}, which no modality reads")
         for member in self.members:
             missing = set(member.modalities) - set(self.modalities)
             if missing:
@@ -180,13 +192,38 @@ class Recipe(_Section):
         try:
             DeepSERConfig(
                 modalities=member.modalities,
-                dims=tuple(backbone(self.modalities[name].backbone).dim for name in member.modalities),
+                dims=tuple(self.backbone_of(name).width for name in member.modalities),
                 labels=len(self.labels),
                 width=member.width,
                 heads=member.heads,
+                layers=self.layers_of(member),
             )
         except ValueError as error:
             raise ValueError(f"member {member.name}: {error}") from error
+
+    def backbone_of(self, modality: str) -> BackboneSpec:
+        """The backbone of a modality, as the recipe reads it.
+
+        Raises:
+            FeatureError: there is no such backbone, or its table in `[backbones]` is wrong.
+        """
+        entry = self.modalities[modality]
+        spec = resolve(entry.backbone, self.backbones.get(entry.backbone))
+        if entry.layers == "sum":
+            return spec
+        if spec.layers == 1:
+            raise FeatureError(f'[modalities.{modality}]: layers = "learnt" needs several, {spec.name} gives one')
+        return replace(spec, stacked=True)
+
+    @property
+    def specs(self) -> dict[str, BackboneSpec]:
+        """The backbone of every modality."""
+        return {modality: self.backbone_of(modality) for modality in self.modalities}
+
+    def layers_of(self, member: MemberRecipe) -> tuple[int, ...]:
+        """Hidden layers side by side in each of a member's modalities."""
+        specs = [self.backbone_of(name) for name in member.modalities]
+        return tuple(spec.layers if spec.stacked else 1 for spec in specs)
 
     @property
     def objective(self) -> Objective:

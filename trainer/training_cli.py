@@ -280,7 +280,7 @@ def _extract(recipe: Recipe, corpora: Path, features: Path, names: Sequence[str]
     from trainer.feature_library import FeatureLibrary
     from trainer.progress import terminal_progress
 
-    with FeatureLibrary(features, recipe.modalities, views) as library:
+    with FeatureLibrary(features, recipe.modalities, views, recipe.specs) as library:
         report = library.extract(load_corpora(names, corpora), progress=terminal_progress)
     for problem in report.failures:
         click.echo(f"left out: {problem}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.deepser import MASKED, AttentiveStatistics, DeepSER, DeepSERConfig, Encoder, TransformerLayer
+from models.deepser import MASKED, AttentiveStatistics, DeepSER, DeepSERConfig, Encoder, LayerMix, TransformerLayer
 from models.errors import FeatureError
 
 DIMS = {"acoustic": 6, "prosody": 3, "text": 5}
@@ -251,8 +252,49 @@ def test_standardisation_that_does_not_fit_is_refused(
         member().set_standardisation(modality, mean, deviation)
 
 
+class TestLayers:
+    def test_layers_side_by_side_are_averaged_with_equal_weights_at_first(self) -> None:
+        inputs, masks = batch_of({"acoustic": [4], "prosody": [4], "text": [2]})
+        stacked = member(layers=(2, 1, 1))
+        plain = member(dims=(3, 3, 5))
+        plain.load_state_dict(
+            {
+                name: value
+                for name, value in stacked.state_dict().items()
+                if not name.startswith(("layer", "acoustic_"))
+            },
+            strict=False,
+        )
+        halves = inputs["acoustic"].split(3, dim=-1)
+        averaged = {**inputs, "acoustic": (halves[0] + halves[1]) / 2}
+        torch.testing.assert_close(stacked(inputs, masks).logits, plain(averaged, masks).logits, atol=1e-6, rtol=1e-5)
+
+    def test_their_weights_are_learnt_and_add_up_to_one(self) -> None:
+        mix = LayerMix(2)
+        with torch.no_grad():
+            mix.scores.copy_(torch.tensor([0.0, 3.0]).log1p())
+        mixed = mix(torch.tensor([[[1.0, 2.0, 11.0, 12.0]]]))
+        torch.testing.assert_close(mixed, torch.tensor([[[9.0, 10.0]]]))
+        mixed.sum().backward()
+        assert mix.scores.grad is not None
+        assert (mix.scores.grad != 0).all()
+
+    def test_standardisation_is_of_every_layer(self) -> None:
+        model = member(layers=(2, 1, 1))
+        model.set_standardisation("acoustic", torch.zeros(6), torch.ones(6))
+        with pytest.raises(FeatureError, match="needs 6 means"):
+            model.set_standardisation("acoustic", torch.zeros(3), torch.ones(3))
+
+    def test_a_configuration_names_layers_only_where_there_are_any_to_weigh(self) -> None:
+        assert CONFIG.layers == (1, 1, 1)
+        assert "layers" not in CONFIG.to_dict()
+        assert member(layers=(3, 1, 1)).config.to_dict()["layers"] == [3, 1, 1]
+
+
 def test_a_configuration_survives_a_round_trip_through_plain_values() -> None:
     assert DeepSERConfig.from_dict(CONFIG.to_dict()) == CONFIG
+    several = replace(CONFIG, layers=(3, 1, 5))
+    assert DeepSERConfig.from_dict(several.to_dict()) == several
 
 
 @pytest.mark.parametrize(
@@ -274,6 +316,9 @@ def test_a_configuration_survives_a_round_trip_through_plain_values() -> None:
         ({"pooling": "max"}, "unknown pooling 'max'"),
         ({"fusion": "none"}, "fusion 'none'"),
         ({"colour": "red"}, "colour"),
+        ({"layers": [4, 1, 1]}, r"dims \[6, 3, 5\] do not hold \[4, 1, 1\] layers"),
+        ({"layers": [2, 1]}, r"do not hold \[2, 1\] layers"),
+        ({"layers": [2, 0, 1]}, r"do not hold \[2, 0, 1\] layers"),
     ],
 )
 def test_an_impossible_configuration_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from models.backbones.registry import BACKBONES
 from models.deepser import DeepSER
+from models.emotions import MSP_NAMES
 from trainer.errors import RecipeError
 from trainer.members import member_config
 from trainer.recipe import RECIPES, Recipe, load_recipe, parse_recipe
@@ -61,6 +62,32 @@ class TestPackaged:
         assert (recipe.class_weight_power, recipe.mixup_alpha) == (0.5, 0.2)
         assert (recipe.stage1.mixup, recipe.meta.full.mixup, recipe.meta.balanced.mixup) == (0.3, 1.0, 1.0)
         assert recipe.meta.runs == 6
+
+    def test_medusa14_is_the_papers_ensemble(self) -> None:
+        recipe = load_recipe("medusa14")
+        assert (recipe.profile, recipe.corpora, recipe.labels) == ("large", ("msp-podcast",), MSP_NAMES)
+        assert len(recipe.members) == 14
+        assert {len(member.modalities) for member in recipe.members} == {2, 3}
+        assert len({frozenset(member.modalities) for member in recipe.members}) == 14
+        shapes = {(m.width, m.heads, m.feed_forward, m.dropout, m.depth) for m in recipe.members}
+        assert shapes == {(512, 1, 2048, 0.1, 1)}
+        assert {entry.backbone for entry in recipe.modalities.values()} == {
+            "wavlm-large",
+            "hubert-large",
+            "whisper-large-v3",
+            "clap-audio",
+            "roberta-large",
+            "modernbert-large",
+        }
+        assert not recipe.speaker
+
+    def test_medusa14_is_trained_as_the_paper_says(self) -> None:
+        recipe = load_recipe("medusa14")
+        first, second = recipe.stage1, recipe.stage2
+        assert (first.learning_rate, first.batch, first.epochs, first.mixup) == (1e-5, 32, 4, 0.3)
+        assert (second.learning_rate, second.epochs, second.patience, second.mixup) == (1e-6, 50, 8, 0.3)
+        assert (recipe.meta.runs, recipe.meta.full.mixup, recipe.meta.balanced.mixup) == (6, 1.0, 1.0)
+        assert (recipe.cross_entropy_weight, recipe.attribute_weight, recipe.class_weight_power) == (1.5, 0.4, 0.5)
 
     def test_every_member_of_base_can_be_built(self) -> None:
         recipe = load_recipe("base")
