@@ -30,7 +30,7 @@ def confusion_picture(result: Result) -> bytes:
     counts = result.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.6 + 0.72 * len(names)
-    figure = _figure(side + 0.6, side)
+    figure = new_figure(side + 0.6, side)
     axes = figure.add_subplot()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
@@ -49,7 +49,7 @@ def confusion_picture(result: Result) -> bytes:
                 color="white" if shares[row, column] > _DARK_CELL else "black",
             )
     axes.set_title(f"{result.name}: macro-F1 {result.classes.macro_f1:.3f}, {result.examples} examples", fontsize=10)
-    return _png(figure)
+    return figure_as_png(figure)
 
 
 def reliability_picture(result: Result) -> bytes:
@@ -61,7 +61,7 @@ def reliability_picture(result: Result) -> bytes:
     bins = result.reliability
     filled = bins.counts > 0
     centres, width = (bins.edges[:-1] + bins.edges[1:]) / 2, bins.edges[1] - bins.edges[0]
-    figure = _figure(5.0, 5.6)
+    figure = new_figure(5.0, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], linestyle="--", color=_GREY, linewidth=1)
     upper.bar(centres[filled], bins.accuracy[filled], width=width * 0.95, color=_BLUE)
@@ -73,7 +73,7 @@ def reliability_picture(result: Result) -> bytes:
     lower.set_xlim(0, 1)
     lower.set_xlabel("confidence")
     lower.set_ylabel("examples")
-    return _png(figure)
+    return figure_as_png(figure)
 
 
 def risk_coverage_picture(result: Result) -> bytes:
@@ -83,7 +83,7 @@ def risk_coverage_picture(result: Result) -> bytes:
         TrainerError: matplotlib is not installed.
     """
     curve = result.risk_coverage
-    figure = _figure(5.0, 3.8)
+    figure = new_figure(5.0, 3.8)
     axes = figure.add_subplot()
     axes.plot(curve.coverage, curve.risk, color=_BLUE)
     axes.set_xlim(0, 1)
@@ -91,10 +91,15 @@ def risk_coverage_picture(result: Result) -> bytes:
     axes.set_xlabel("share of examples with a claimed label")
     axes.set_ylabel("share of claimed labels that are wrong")
     axes.set_title(f"{result.name}: area {curve.area:.3f}", fontsize=10)
-    return _png(figure)
+    return figure_as_png(figure)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, its size in inches.
+
+    Raises:
+        TrainerError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -105,7 +110,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Any) -> bytes:
+def figure_as_png(figure: Any) -> bytes:
+    """A figure as a file, the same bytes for the same figure."""
     buffer = io.BytesIO()
     # Without the version the same figures give the same bytes under every matplotlib patch release.
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
