@@ -7,7 +7,7 @@ import html
 from collections.abc import Sequence
 from typing import Final
 
-from trainer.report.canvas import DARK, LIGHT, Theme
+from trainer.canvas import DARK, LIGHT, Theme
 from trainer.report.sections import Picture, Section
 
 _STYLE: Final = f"""

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from trainer.breakdown import PartScores
+from trainer.canvas import Theme, drawing, png, readable_on, shades
 from trainer.comparison import Difference
-from trainer.report.canvas import Theme, drawing, png, readable_on, shades
 from trainer.results import Result
 
 _NAMED_SPEAKERS: Final = 40

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from trainer.canvas import Theme
 from trainer.measurement import Measurement
-from trainer.report.canvas import Theme
 from trainer.report.contents import (
     abstention_table,
     aggregation_table,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from trainer.canvas import LIGHT
 from trainer.measurement import Measurement
-from trainer.report.canvas import LIGHT
 from trainer.report.page import page
 from trainer.report.sections import Section, sections_of
 

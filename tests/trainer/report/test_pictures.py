@@ -7,8 +7,8 @@ import pytest
 
 from tests.fakes.evaluations import measurement
 from trainer.breakdown import PartScores
+from trainer.canvas import DARK, LIGHT, Theme, drawing, readable_on
 from trainer.errors import TrainerError
-from trainer.report.canvas import DARK, LIGHT, Theme, drawing, readable_on
 from trainer.report.pictures import confusion_picture, speakers_picture
 from trainer.report.sections import Picture, sections_of
 

@@ -1,4 +1,4 @@
-"""What every picture of a report is drawn on: a figure in the colours of a light or a dark page, as PNG."""
+"""What every picture is drawn on: a figure in the colours of a light or a dark page, as PNG."""
 
 from __future__ import annotations
 
