@@ -21,9 +21,9 @@ from trainer.fitting import fit
 from trainer.members import member_config
 from trainer.objectives import Objective
 from trainer.recipe import MemberRecipe, Recipe
+from trainer.running import one_thread
 from trainer.sampling import Indices
 from trainer.speakers import fit_priors
-from trainer.stages import one_thread
 
 CLIP_S: Final = (2.0, 11.0)
 """Durations of made-up clips, as those of MSP-Podcast."""

@@ -98,7 +98,7 @@ def _encode(extractor: Extractor, clips: Sequence[Clip]) -> None:
     for clip in clips:
         batch = batches.setdefault(extractor.bucket(clip), [])
         batch.append(clip)
-        if len(batch) == extractor.batch:
+        if len(batch) == extractor.room(clip):
             extractor.encode(batch)
             batch.clear()
     for batch in batches.values():

@@ -60,7 +60,7 @@ def whole_analysis(recognizer: Recognizer, settings: Settings, *, jobs: int | No
     Args:
         recognizer: loaded before, as the other ways' models are.
         settings: of the runtime; `[asr] language` is the clips'.
-        jobs: files at a time; none for as many as a batch has places.
+        jobs: files at a time; none for as many as `medusa analyze` takes.
     """
 
     def transcribe(clips: Sequence[Clip]) -> list[str]:

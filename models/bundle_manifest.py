@@ -37,6 +37,8 @@ class ModalityEntry(_Entry):
     backbone: Name
     dim: int = Field(ge=1)
     stride: int = Field(default=1, ge=1)
+    layers: int = Field(default=1, ge=1)
+    """Hidden layers of the backbone that stand side by side in `dim`, for members that weigh them."""
 
     def modality(self) -> Modality:
         """The same as `models.modalities.Modality`."""
@@ -49,9 +51,15 @@ class BackboneEntry(_Entry):
     name: Name
     version: int = Field(ge=1)
     weights: str | None = None
-    """Name in the weights registry, where it has weights."""
+    """Name in the weights registry, where it has weights there."""
     files: dict[str, Sha256] = Field(default_factory=dict)
-    """SHA-256 by file of those weights."""
+    """SHA-256 by file of its weights."""
+    architecture: str | None = None
+    """What kind of model it is, see `models.backbones.registry.Architecture`."""
+    layers: int | None = Field(default=None, ge=1)
+    """Hidden layers that were read, counted from the last."""
+    source: str | None = None
+    """Where its weights came from, if not from the registry's entry: a repository at a commit, or a folder."""
 
 
 class WindowsEntry(_Entry):

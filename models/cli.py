@@ -39,16 +39,26 @@ def list_command(config: Path | None, as_json: bool) -> None:
 
 @weights.command("fetch", epilog="Example: medusa weights fetch whisper-base")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--profile",
+    type=click.Choice(["base", "large"]),
+    default="base",
+    show_default=True,
+    help="Whose weights, if none is named.",
+)
 @_CONFIG
 @_JSON
-def fetch_command(names: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """Fetch weights into the cache; all of them if none is named."""
+def fetch_command(names: tuple[str, ...], profile: str, config: Path | None, as_json: bool) -> None:
+    """Fetch weights into the cache; all of a profile if none is named.
+
+    What this release does not pin is pinned now: later loads are held to it.
+    """
     from models.weights import weights_folder
     from models.weights_registry import WEIGHTS, weight_spec
     from models.weights_settings import load_weights_settings
 
     settings = load_weights_settings(config)
-    specs = [weight_spec(name) for name in names] or list(WEIGHTS.values())
+    specs = [weight_spec(name) for name in names] or [spec for spec in WEIGHTS.values() if spec.profile == profile]
     for spec in specs:
         folder = weights_folder(spec.name, settings, progress=not as_json)
         click.echo(
@@ -86,14 +96,34 @@ def _show(statuses: Sequence[WeightStatus], *, as_json: bool) -> None:
                 "size_bytes": status.size_bytes,
                 "licence": status.licence,
                 "description": status.description,
+                "pinned_by": dict(status.pinned_by),
                 "problems": list(status.problems),
             }
             click.echo(json.dumps(fields))
             continue
-        click.echo(f"{status.name:<14} {status.state:<8} {status.size_bytes / 1e6:6.0f} MB  {status.description}")
-        click.echo(f"{'':<14} {'':<8} {'':>9}  {status.licence}; {status.folder}")
+        size = f"{status.size_bytes / 1e6:6.0f} MB" if status.size_bytes else f"{'? MB':>9}"
+        click.echo(f"{status.name:<16} {status.state:<8} {size}  {status.description}")
+        click.echo(f"{'':<16} {'':<8} {'':>9}  {status.licence}; {status.folder}")
+        click.echo(f"{'':<16} {'':<8} {'':>9}  {_pins(status)}")
         for problem in status.problems:
-            click.echo(f"{'':<14} {problem}")
+            click.echo(f"{'':<16} {problem}")
+
+
+def _pins(status: WeightStatus) -> str:
+    """Who pins what, in words."""
+    words = {
+        "release": "pinned by this release",
+        "first use": "pinned on first use",
+        "nobody": "to be pinned on first use",
+    }
+    told = []
+    for who, said in words.items():
+        files = [name for name, by in status.pinned_by.items() if by == who]
+        if len(files) == len(status.pinned_by):
+            return said
+        if files:
+            told.append(f"{', '.join(files)} {said}")
+    return "; ".join(told)
 
 
 def _names(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:

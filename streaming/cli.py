@@ -206,7 +206,7 @@ def stream(
 
 @click.command(epilog="Example: medusa analyze calls/ --json > emotions.jsonl")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--jobs", type=click.IntRange(1, 256), help="Files at a time; [batcher] max_batch by default.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Files at a time; twice [batcher] max_batch by default.")
 @_LANGUAGE
 @click.option("--channel-role", "roles", multiple=True, help=_ROLES_HELP)
 @_CONFIG

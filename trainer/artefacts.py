@@ -76,6 +76,14 @@ class Artefacts:
         _write(folder / f"{name}.safetensors", save_tensors({k: v.contiguous() for k, v in weights.items()}))
         _write(folder / f"{name}.json", (json.dumps(dict(report), indent=2) + "\n").encode())
 
+    def checkpoint(self, stage: str, name: str) -> Path:
+        """Where a model that is being trained leaves what it needs to go on."""
+        return self.folder / stage / f"{name}.checkpoint.safetensors"
+
+    def curves(self, stage: str, name: str) -> Path:
+        """The folder of a model's curves; `tensorboard --logdir RUN/curves` shows them side by side."""
+        return self.folder / "curves" / name / stage
+
     def weights(self, stage: str, name: str) -> dict[str, Tensor]:
         """A model's weights.
 

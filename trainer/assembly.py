@@ -89,6 +89,7 @@ def examples_of(
                     features=features,
                     spoken=utterance.audio is not None,
                     moments=moments_of(features, recipe.speaker),
+                    view=view,
                 )
             )
     if utterances and not found:
@@ -115,8 +116,8 @@ def load_utterances(recipe: Recipe, root: Path, names: Sequence[str] | None = No
 def fingerprint_of(split: Split, recipe: Recipe) -> str:
     """SHA-256 of what a run trains on: its examples, and the policies their features were made under."""
     policies = [
-        store_spec(entry.backbone, stride=entry.stride, view=view).fingerprint
-        for entry in recipe.modalities.values()
+        store_spec(recipe.backbone_of(modality), stride=entry.stride, view=view).fingerprint
+        for modality, entry in recipe.modalities.items()
         for view in recipe.views
     ]
     stated = [*policies, split.train.fingerprint(), split.development.fingerprint()]
@@ -140,7 +141,7 @@ def assemble(spec: RunSpec) -> Split:
         if may_train_on(utterance, spec)
     ]
     # Closed when the process ends: examples read their features from the open memory maps.
-    library = FeatureLibrary(spec.features, recipe.modalities, recipe.views)
+    library = FeatureLibrary(spec.features, recipe.modalities, recipe.views, recipe.specs)
     examples = examples_of(utterances, recipe, library, recipe.views)
     split = hold_out(
         TrainingSet(examples, recipe.label_set, library.dims), recipe.development_share, recipe.quota, recipe.seed

@@ -31,7 +31,8 @@ _MULAW_CLIP: Final = 32_635
 _PCM16: Final = 32_768
 _SNR_DB: Final = (5.0, 20.0)
 _GAIN_DB: Final = (-18.0, 6.0)
-_SPEEDS: Final = (0.9, 1.1)
+_SLOWER: Final = 0.9
+_FASTER: Final = 1.1
 _DECAY_S: Final = (0.2, 0.7)
 _REVERBERANT_SHARE_DB: Final = (-6.0, 3.0)
 _DECAY_60_DB: Final = 3 * np.log(10.0)
@@ -177,7 +178,8 @@ VIEWS: Final[Mapping[str, View]] = MappingProxyType(
             View("noise", _noisy),
             View("noisy_telephone", lambda samples, rng: telephone(_noisy(samples, rng))),
             View("gain", lambda samples, rng: gain(samples, rng.uniform(*_GAIN_DB))),
-            View("speed", lambda samples, rng: change_speed(samples, float(rng.choice(_SPEEDS)))),
+            View("slower", lambda samples, _: change_speed(samples, _SLOWER)),
+            View("faster", lambda samples, _: change_speed(samples, _FASTER)),
             View(
                 "room",
                 lambda samples, rng: reverberate(

@@ -105,7 +105,7 @@ def extract_command(
     corpora = load_corpora(names or recipe.corpora, root)
     for corpus in corpora:
         _show_corpus(corpus, limit=None if all_problems else _SHOWN_PROBLEMS)
-    with FeatureLibrary(folder, recipe.modalities, views or recipe.views) as library:
+    with FeatureLibrary(folder, recipe.modalities, views or recipe.views, recipe.specs) as library:
         report = library.extract(
             corpora, progress=terminal_progress, jobs=jobs, part=WHOLE if part is None else Part(*part)
         )

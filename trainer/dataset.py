@@ -15,6 +15,7 @@ from torch import Tensor
 from models.emotions import LabelSet
 from models.modalities import pad
 from models.speaker import UNHEARD, SpeakerMoments, SpeakerStandardisation
+from trainer.augment import CLEAN
 from trainer.errors import CorpusError
 from trainer.sampling import Indices
 from trainer.speakers import SpeakerHistory
@@ -41,6 +42,18 @@ class Example:
     """False where there is text alone."""
     moments: SpeakerMoments = field(default_factory=lambda: UNHEARD)
     """Of the modalities that are standardised to the speaker."""
+    view: str = CLEAN
+    """What its waveform went through."""
+
+    @property
+    def utterance(self) -> str:
+        """The id of the utterance, which its views share."""
+        return self.id.removesuffix(f"@{self.view}")
+
+    @property
+    def channel(self) -> str:
+        """The speaker as this view hears them: what is known of a voice on one line is not true of it on another."""
+        return self.speaker if self.view == CLEAN else f"{self.speaker}@{self.view}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,16 @@ class Batch:
     known: Tensor
     """`[batch]`, 1 where the attributes are known."""
 
+    def to(self, device: str) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
+            masks={name: tensor.to(device) for name, tensor in self.masks.items()},
+            targets=self.targets.to(device),
+            attributes=self.attributes.to(device),
+            known=self.known.to(device),
+        )
+
 
 class TrainingSet:
     """Examples that share a label set; joined by id, never by position.
@@ -68,6 +91,7 @@ class TrainingSet:
         ambiguous: `[examples]`.
         spoken: `[examples]`, False where there is text alone.
         lengths: `[examples]`, frames of the longest modality.
+        utterances: `[examples]`, a number that the views of one utterance share.
     """
 
     def __init__(
@@ -109,6 +133,11 @@ class TrainingSet:
         self.lengths: Indices = np.array(
             [max((f.shape[0] for f in e.features.values() if f is not None), default=0) for e in self.examples],
             dtype=np.int64,
+        )
+
+        numbers: dict[str, int] = {}
+        self.utterances: Indices = np.array(
+            [numbers.setdefault(e.utterance, len(numbers)) for e in self.examples], dtype=np.int64
         )
 
     def __len__(self) -> int:

@@ -23,3 +23,7 @@ class ExtractionError(TrainerError):
 
 class MetricError(TrainerError, ValueError):
     """A metric was asked of data it is not defined on."""
+
+
+class TrainingStoppedError(TrainerError):
+    """Somebody asked training to stop; everything done so far is kept, and the same command goes on from there."""

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.emotions import LabelSet
 from models.engines.torch import TorchEngine
-from trainer.assembly import Excluded, RunSpec, examples_of, load_utterances
-from trainer.corpora.manifest import Utterance
+from trainer.aggregation import (
+    BEST_MEMBER,
+    ENSEMBLE,
+    HARD_VOTING,
+    SINGLE_META,
+    SOFT_VOTING,
+    SVM,
+    HeldOut,
+    ScoreSVM,
+    best_member,
+    hard_voting,
+    soft_voting,
+)
+from trainer.assembly import Excluded, RunSpec
 from trainer.dataset import TrainingSet
-from trainer.errors import CorpusError
-from trainer.feature_library import FeatureLibrary
+from trainer.errors import MetricError
+from trainer.evaluation_sets import EvaluationSets
 from trainer.recipe import Recipe
-from trainer.results import Result, restrict
-from trainer.results import score as measure
+from trainer.running import Execution, run_stages
+from trainer.scored import Scored, joined, speech_seconds
 from trainer.splits import speaker_folds
-from trainer.stages import Announce, run_stages, score
+from trainer.stages import ANSWERS, Announce, TrainedEnsemble, score
 
 _SCORED_AT_ONCE = 32
 
@@ -30,119 +41,132 @@ Started = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Predictions and truth of a set, before they are measured."""
+class Evaluation:
+    """What a protocol gives, view by view."""
 
-    ids: list[str]
-    speakers: list[str]
-    true: NDArray[np.int64]
-    """`[examples]`, over the recipe's labels."""
-    probabilities: dict[str, NDArray[np.float64]]
-    """By model, `[examples, labels]`; `ensemble` first, then the members."""
-
-    def measured(self, labels: LabelSet, only: LabelSet | None = None) -> list[Result]:
-        """Figures of every model.
-
-        Args:
-            labels: what the positions mean.
-            only: the classes the corpus has, where it has fewer: models choose among these.
-        """
-        kept = only or labels
-        chosen = np.array([kept.index(labels.names[i]) for i in self.true], dtype=np.int64)
-        return [
-            measure(name, restrict(values, labels, kept), chosen, kept, speakers=self.speakers)
-            for name, values in self.probabilities.items()
-        ]
+    views: dict[str, Scored]
+    """The first is the one reported on."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know to take the figures rightly, a sentence each."""
 
 
-def present_labels(data: TrainingSet) -> LabelSet:
-    """The classes a set has, in the order of its labels."""
-    return LabelSet(tuple(name for i, name in enumerate(data.labels) if (data.dominant == i).any()))
+class _TrainedScorer:
+    """An ensemble trained for an evaluation, and what it is compared with: the latter fitted once for all views."""
 
+    def __init__(self, trained: TrainedEnsemble, recipe: Recipe, spoken: NDArray[np.bool_]) -> None:
+        self._trained = trained
+        self._recipe = recipe
+        held_out = held_out_of(trained)
+        self.best = list(trained.members)[best_member(held_out.of_kind(spoken))]
+        self.trouble: str | None = None
+        self._svm: ScoreSVM | None = None
+        try:
+            self._svm = ScoreSVM.fit(held_out)
+        except MetricError as error:
+            self.trouble = str(error)
 
-def evaluation_set(
-    recipe: Recipe, corpora: Path, features: Path, corpus: str, *, split: str | None = None
-) -> TrainingSet:
-    """The unambiguous examples of one corpus.
-
-    Args:
-        recipe: labels and modalities.
-        corpora: folder of the corpora.
-        features: folder of the feature stores.
-        corpus: its name.
-        split: only this prescribed split; none takes all.
-
-    Raises:
-        CorpusError: the corpus or its features are missing.
-    """
-    chosen: list[Utterance] = [
-        utterance
-        for loaded in load_utterances(recipe, corpora, [corpus])
-        for utterance in loaded.utterances
-        if not utterance.ambiguous and (split is None or utterance.split == split)
-    ]
-    if not chosen:
-        raise CorpusError(f"corpus {corpus} has no utterance to evaluate on" + (f" in split {split}" if split else ""))
-    library = FeatureLibrary(features, recipe.modalities)
-    return TrainingSet(examples_of(chosen, recipe, library), recipe.label_set, library.dims)
+    def score(self, data: TrainingSet) -> Scored:
+        scores = score(self._trained, data)
+        posteriors = np.stack(list(scores.members.values()), axis=1)
+        found: dict[str, NDArray[np.floating]] = {
+            ENSEMBLE: scores.probabilities,
+            **scores.members,
+            SINGLE_META: scores.single,
+            SOFT_VOTING: soft_voting(posteriors),
+            HARD_VOTING: hard_voting(posteriors),
+        }
+        if self._svm is not None:
+            found[SVM] = self._svm.probabilities(posteriors)
+        found[BEST_MEMBER] = scores.members[self.best]
+        return _scored(data, self._recipe, found, self._trained.abstain_below)
 
 
 def evaluate_folds(
-    spec: RunSpec, corpus: str, folds: int, *, jobs: int, started: Started, announce: Announce | None = None
-) -> tuple[Scored, TrainingSet]:
+    spec: RunSpec,
+    corpus: str,
+    folds: int,
+    sets: EvaluationSets,
+    *,
+    execution: Execution,
+    started: Started,
+    announce: Announce | None = None,
+) -> Evaluation:
     """Trains one ensemble a fold, on everything but that fold's speakers of the corpus, and scores those.
 
     Args:
         spec: recipe, data, and the folder under which every fold keeps its run.
         corpus: whose speakers are dealt into folds.
         folds: how many.
-        jobs: members trained at the same time.
+        sets: all of the corpus that is to be scored.
+        execution: where and how.
         started: told which fold begins.
         announce: told of the training.
 
     Returns:
         Every speaker scored by an ensemble that never heard them.
     """
-    data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
-    parts: list[tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]] = []
-    dealt = speaker_folds([e.speaker for e in data.examples], folds)
+    parts: dict[str, list[Scored]] = {view: [] for view in sets.views}
+    scorers: list[_TrainedScorer] = []
+    dealt = speaker_folds([e.speaker for e in sets.first.examples], folds)
     for number, speakers in enumerate(dealt, start=1):
         started(f"fold {number} of {folds}: trained without {len(speakers)} speakers of {corpus}")
-        run = RunSpec(
-            spec.recipe,
-            spec.corpora,
-            spec.features,
-            spec.folder / f"{corpus}-fold-{number}-of-{folds}",
-            (*spec.excluded, Excluded(corpus, speakers)),
-        )
-        inside = np.array([i for i, e in enumerate(data.examples) if e.speaker in speakers], dtype=np.int64)
-        scores = score(run_stages(run, jobs=jobs, announce=announce), data.select(inside))
-        parts.append((inside, _by_model(scores.probabilities, scores.members)))
-    order = np.concatenate([inside for inside, _ in parts])
-    joined = {name: np.concatenate([values[name] for _, values in parts]) for name in parts[0][1]}
-    return _scored(data.select(order), joined), data
+        run = _run(spec, f"{corpus}-fold-{number}-of-{folds}", Excluded(corpus, speakers))
+        trained = run_stages(run, execution, announce=announce)
+        scorers.append(_TrainedScorer(trained, spec.recipe, sets.first.spoken))
+        for view, data in sets.views.items():
+            inside = np.array([i for i, e in enumerate(data.examples) if e.speaker in speakers], dtype=np.int64)
+            if inside.size:
+                parts[view].append(scorers[-1].score(data.select(inside)))
+    notes = ["Every speaker was scored by an ensemble trained without them.", *_about(scorers), *sets.notes]
+    return Evaluation({view: joined(scored) for view, scored in parts.items()}, notes)
 
 
 def evaluate_left_out(
-    spec: RunSpec, corpus: str, *, jobs: int, started: Started, announce: Announce | None = None
-) -> tuple[Scored, TrainingSet]:
+    spec: RunSpec,
+    corpus: str,
+    sets: EvaluationSets,
+    *,
+    execution: Execution,
+    started: Started,
+    announce: Announce | None = None,
+) -> Evaluation:
     """Trains on every other corpus and scores this one; arguments as in `evaluate_folds`."""
-    data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
     started(f"trained without {corpus}")
-    run = RunSpec(
-        spec.recipe, spec.corpora, spec.features, spec.folder / f"without-{corpus}", (*spec.excluded, Excluded(corpus))
-    )
-    scores = score(run_stages(run, jobs=jobs, announce=announce), data)
-    return _scored(data, _by_model(scores.probabilities, scores.members)), data
+    trained = run_stages(_run(spec, f"without-{corpus}", Excluded(corpus)), execution, announce=announce)
+    scorer = _TrainedScorer(trained, spec.recipe, sets.first.spoken)
+    views = {view: scorer.score(data) for view, data in sets.views.items()}
+    return Evaluation(views, [f"Trained without {corpus}.", *_about([scorer]), *sets.notes])
 
 
-def evaluate_bundle(bundle: Bundle, data: TrainingSet) -> Scored:
+def evaluate_bundle(bundle: Bundle, recipe: Recipe, sets: EvaluationSets) -> Evaluation:
     """Scores a set with a bundle as it is, each speaker's clips heard one after another.
+
+    A bundle keeps neither held-out speakers nor single meta-classifiers, so that beside its members only the two kinds
+    of voting are compared with it.
 
     Args:
         bundle: may have been trained on these very speakers; the caller says so where it was.
-        data: over the bundle's labels.
+        recipe: the bundle's own.
+        sets: over the bundle's labels.
     """
+    return Evaluation({view: _by_bundle(bundle, recipe, data) for view, data in sets.views.items()}, sets.notes)
+
+
+def held_out_of(trained: TrainedEnsemble) -> HeldOut:
+    """The members' posteriors that stage 3 was fitted on, where raters agreed on a class."""
+    answers = trained.answers
+    kept = np.flatnonzero(~answers.ambiguous)
+    rows = np.array([answers.examples[i].features[ANSWERS] for i in kept], dtype=np.float64)
+    by_member = rows.reshape(kept.size, len(trained.members), answers.dims[ANSWERS] // len(trained.members))
+    return HeldOut(
+        by_member[:, :, : len(answers.labels)],
+        answers.dominant[kept],
+        [answers.examples[i].speaker for i in kept],
+        answers.spoken[kept],
+    )
+
+
+def _by_bundle(bundle: Bundle, recipe: Recipe, data: TrainingSet) -> Scored:
     import torch
 
     engine = TorchEngine(bundle)
@@ -159,18 +183,32 @@ def evaluate_bundle(bundle: Bundle, data: TrainingSet) -> Scored:
             ensemble[chosen] = engine.ensemble(batch.inputs, lengths).probabilities.numpy()
             members[chosen] = engine.ensemble.member_outputs(batch.inputs, lengths).probabilities.numpy()
     by_member = {entry.name: members[:, column] for column, entry in enumerate(bundle.manifest.members)}
-    return _scored(data, {"ensemble": ensemble, **by_member})
+    voted = {SOFT_VOTING: soft_voting(members), HARD_VOTING: hard_voting(members)}
+    return _scored(data, recipe, {ENSEMBLE: ensemble, **by_member, **voted}, bundle.abstain_below)
 
 
-def _by_model(ensemble: NDArray[np.float32], members: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
-    return {name: values.astype(np.float64) for name, values in {"ensemble": ensemble, **members}.items()}
+def _run(spec: RunSpec, name: str, excluded: Excluded) -> RunSpec:
+    return RunSpec(spec.recipe, spec.corpora, spec.features, spec.folder / name, (*spec.excluded, excluded))
 
 
-def _scored(data: TrainingSet, probabilities: dict[str, NDArray[np.float64]]) -> Scored:
-    return Scored([e.id for e in data.examples], [e.speaker for e in data.examples], data.dominant, probabilities)
+def _about(scorers: list[_TrainedScorer]) -> list[str]:
+    """Which member was chosen how often, and what could not be compared with."""
+    counts = Counter(scorer.best for scorer in scorers)
+    chosen = ", ".join(name if len(scorers) == 1 else f"{name} ({count})" for name, count in counts.most_common())
+    said = [f"The best member is chosen on held-out development speakers, not on what is scored: {chosen}."]
+    trouble = next((scorer.trouble for scorer in scorers if scorer.trouble is not None), None)
+    return said if trouble is None else [*said, f"There is no {SVM}: {trouble}."]
 
 
-def soft_voting(scored: Scored) -> NDArray[np.float64]:
-    """The mean of the members' posteriors: what the meta-classifier must beat."""
-    members: Sequence[NDArray[np.float64]] = [v for name, v in scored.probabilities.items() if name != "ensemble"]
-    return np.asarray(np.mean(members, axis=0))
+def _scored(
+    data: TrainingSet, recipe: Recipe, probabilities: Mapping[str, NDArray[np.floating]], abstain_below: float
+) -> Scored:
+    return Scored(
+        ids=[e.id for e in data.examples],
+        speakers=[e.speaker for e in data.examples],
+        labels=data.labels,
+        true=data.dominant,
+        speech_s=speech_seconds(data, recipe),
+        abstain_below=np.full(len(data), abstain_below),
+        probabilities={name: np.asarray(values, dtype=np.float64) for name, values in probabilities.items()},
+    )

@@ -7,14 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.backbones.registry import backbone
+from models.backbones.registry import BackboneSpec, LocalCheckpoint
+from models.backbones.sources import backbone_hashes
 from models.bundle import Bundle, save_bundle
-from models.weights_registry import weight_spec
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 from trainer.assembly import RunSpec, load_utterances, may_train_on
 from trainer.attribute_norms import SOURCE as NORMS_SOURCE
 from trainer.corpora.manifest import Corpus
 from trainer.model_card import model_card
+from trainer.recipe import Recipe
 from trainer.stages import TrainedEnsemble
 
 _RATED = "ratings of these recordings"
@@ -41,14 +42,15 @@ def export_bundle(
     loaded = load_utterances(recipe, spec.corpora)
     modalities = []
     for modality, entry in recipe.modalities.items():
-        described = backbone(entry.backbone)
+        described = recipe.backbone_of(modality)
         modalities.append(
             {
                 "name": modality,
                 "kind": described.kind,
                 "backbone": described.name,
-                "dim": described.dim,
+                "dim": described.width,
                 "stride": entry.stride,
+                "layers": described.layers if described.stacked else 1,
             }
         )
     corpora = [
@@ -67,7 +69,7 @@ def export_bundle(
         "labels": list(recipe.labels),
         "attributes_source": _attributes_source(loaded, spec),
         "modalities": modalities,
-        "backbones": [_backbone_entry(name) for name in sorted({m.backbone for m in recipe.modalities.values()})],
+        "backbones": _backbone_entries(recipe),
         "final_windows": asdict(FINAL_WINDOWS),
         "interim_windows": asdict(INTERIM_WINDOWS),
         "calibration": {
@@ -76,7 +78,7 @@ def export_bundle(
             "fitted_on": "speakers held out of training, each scored by meta-classifiers not trained on them",
         },
         "corpora": corpora,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": _recipe_to_keep(recipe),
         "metrics": dict(metrics),
     }
     return save_bundle(
@@ -102,7 +104,36 @@ def _attributes_source(corpora: Sequence[Corpus], spec: RunSpec) -> str:
     return f"{_RATED} where there are any, else {NORMS_SOURCE}" if True in rated else NORMS_SOURCE
 
 
-def _backbone_entry(name: str) -> dict[str, Any]:
-    described = backbone(name)
-    files = {} if described.weights is None else {f.name: f.sha256 for f in weight_spec(described.weights).files}
-    return {"name": name, "version": described.version, "weights": described.weights, "files": files}
+def _backbone_entries(recipe: Recipe) -> list[dict[str, Any]]:
+    """What every backbone was, so that features can be made again: its architecture, its weights by their hashes."""
+    specs = {spec.name: spec for spec in recipe.specs.values()}
+    return [
+        {
+            "name": spec.name,
+            "version": spec.version,
+            "weights": spec.weights if isinstance(spec.weights, str) else None,
+            "files": backbone_hashes(spec),
+            "architecture": spec.architecture,
+            "layers": spec.layers,
+            "source": _source(spec),
+        }
+        for _, spec in sorted(specs.items())
+    ]
+
+
+def _source(spec: BackboneSpec) -> str | None:
+    if spec.weights is None or isinstance(spec.weights, str):
+        return None
+    if isinstance(spec.weights, LocalCheckpoint):
+        return f"folder {spec.weights.folder}"
+    hub = spec.weights.hub
+    return None if hub is None else f"{hub.repository} at {hub.revision}"
+
+
+def _recipe_to_keep(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as it can be read where a local checkpoint is not: with the width that was read from it."""
+    kept = recipe.model_dump(mode="json")
+    for spec in recipe.specs.values():
+        if spec.name in kept["backbones"]:
+            kept["backbones"][spec.name] |= {"dim": spec.dim, "architecture": spec.architecture}
+    return kept

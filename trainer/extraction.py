@@ -139,7 +139,7 @@ class _Run:
             return
         clips = self._waiting[position, bucket]
         clips.append(clip)
-        if len(clips) >= target.extractor.batch:
+        if len(clips) >= target.extractor.room(clip):
             self._encode(target, clips)
             clips.clear()
 

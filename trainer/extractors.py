@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 
 from models.backbones.prosody import ProsodyExtractor
 from models.backbones.registry import BackboneSpec, backbone
+from models.backbones.sources import backbone_folder
+from models.backbones.speech import SpeechEncoder
 from models.backbones.text import TextEncoder
 from models.backbones.whisper import WhisperEncoder
 from models.errors import FeatureError
-from models.weights import WeightsSettings, weights_folder
+from models.weights import WeightsSettings
 from models.windows import FINAL_WINDOWS, WindowPolicy
 from trainer.corpora.manifest import Utterance
 from trainer.feature_policy import WHISPER_ARITHMETIC
@@ -24,6 +25,8 @@ SPEECH_BATCH: Final = 1
 """On a CPU one clip already fills the cores; what more of them need does not fit the caches and takes almost twice as
 long."""
 TEXT_BATCH: Final = 32
+BATCH_S: Final[Mapping[str, float]] = {"cpu": 60.0, "cuda": 480.0}
+"""Seconds of audio a batch of a speech encoder holds, padding included, by the device it computes on."""
 _TEXT_BUCKET_CHARACTERS: Final = 32
 
 
@@ -53,8 +56,9 @@ def applies(spec: BackboneSpec, utterance: Utterance) -> bool:
 class Extractor(Protocol):
     """A frozen backbone that turns clips into features."""
 
-    batch: int
-    """Most clips a call."""
+    def room(self, clip: Clip) -> int:
+        """Most clips a call, of this one's bucket."""
+        ...
 
     def bucket(self, clip: Clip) -> Hashable:
         """Clips of equal buckets may share a batch.
@@ -68,7 +72,7 @@ class Extractor(Protocol):
         """Features, `[frames, dim]` each.
 
         Args:
-            clips: of one bucket, at most `batch`.
+            clips: of one bucket, at most its `room`.
 
         Raises:
             FeatureError: one of them cannot be encoded.
@@ -77,14 +81,16 @@ class Extractor(Protocol):
 
 
 class SpeechFeatures:
-    """The Whisper encoder, under the window policy of the live path."""
-
-    batch = SPEECH_BATCH
+    """The Whisper encoder of the live path, under its window policy."""
 
     def __init__(self, encoder: WhisperEncoder, windows: WindowPolicy = FINAL_WINDOWS) -> None:
         """Takes a loaded encoder and the windows to pad clips to."""
         self._encoder = encoder
         self._windows = windows
+
+    def room(self, clip: Clip) -> int:
+        """The same for all."""
+        return SPEECH_BATCH
 
     def bucket(self, clip: Clip) -> Hashable:
         """The window the clip is padded to."""
@@ -97,14 +103,39 @@ class SpeechFeatures:
         return list(self._encoder.encode(segments, window_s).frames)
 
 
+class CheckpointFeatures:
+    """A speech encoder through transformers: batches budgeted by seconds of audio, clips of like length together."""
+
+    def __init__(self, encoder: SpeechEncoder, batch_s: float | None = None) -> None:
+        """Takes a loaded encoder, and seconds of audio a batch; by its device if None."""
+        self._encoder = encoder
+        self._batch_s = BATCH_S[encoder.device.type] if batch_s is None else batch_s
+
+    def room(self, clip: Clip) -> int:
+        """As many as fill the budget; one where the model must not hear padding."""
+        if not self._encoder.batches:
+            return 1
+        return max(1, int(self._batch_s / self._encoder.padded_s(_samples_of(clip).size)))
+
+    def bucket(self, clip: Clip) -> Hashable:
+        """Seconds of the clip with its padding."""
+        return self._encoder.padded_s(_samples_of(clip).size)
+
+    def encode(self, clips: Sequence[Clip]) -> list[NDArray[np.float32]]:
+        """The encoder's frames of real audio."""
+        return self._encoder.encode([_samples_of(clip) for clip in clips])
+
+
 class ProsodyFeatures:
     """The prosody stream."""
-
-    batch = 1
 
     def __init__(self, extractor: ProsodyExtractor) -> None:
         """Takes a loaded extractor."""
         self._extractor = extractor
+
+    def room(self, clip: Clip) -> int:
+        """One by one."""
+        return 1
 
     def bucket(self, clip: Clip) -> Hashable:
         """Any clip will do: they are taken one by one."""
@@ -118,11 +149,13 @@ class ProsodyFeatures:
 class TextFeatures:
     """The text encoder, on the manifest's transcript."""
 
-    batch = TEXT_BATCH
-
     def __init__(self, encoder: TextEncoder) -> None:
         """Takes a loaded encoder."""
         self._encoder = encoder
+
+    def room(self, clip: Clip) -> int:
+        """The same for all."""
+        return TEXT_BATCH
 
     def bucket(self, clip: Clip) -> Hashable:
         """Texts of like length, so that little is padding."""
@@ -133,27 +166,35 @@ class TextFeatures:
         return self._encoder.encode([clip.text for clip in clips])
 
 
-def open_extractor(name: str, weights: WeightsSettings | None = None, *, threads: int = 0) -> Extractor:
+def open_extractor(
+    source: str | BackboneSpec, weights: WeightsSettings | None = None, *, threads: int = 0, device: str = "auto"
+) -> Extractor:
     """Loads a backbone, its weights fetched first where the cache has them not.
 
     Args:
-        name: of the backbone, in the registry.
+        source: the backbone, or its name in the registry.
         weights: where weights come from; None reads the configuration.
-        threads: CPU threads of the speech encoder; 0 lets it choose.
+        threads: CPU threads of the live path's Whisper encoder; 0 lets it choose.
+        device: where transformers computes: `auto` takes a GPU where there is one.
 
     Raises:
-        FeatureError: there is no such backbone, or none that can be extracted here.
-        WeightsError: its weights cannot be had.
+        FeatureError: there is no such backbone or device.
+        WeightsError: its weights cannot be had, or are another model's.
     """
-    spec = backbone(name)
-    if name == "prosody":
+    spec = backbone(source) if isinstance(source, str) else source
+    if spec.architecture == "prosody":
         return ProsodyFeatures(ProsodyExtractor())
-    if spec.weights is None:
-        raise FeatureError(f"backbone {name!r} has no weights and no extractor")
-    folder: Path = weights_folder(spec.weights, weights, progress=True)
+    folder = backbone_folder(spec, weights, progress=True)
+    if spec.architecture == "ctranslate2":
+        return SpeechFeatures(WhisperEncoder(folder, compute_type=WHISPER_ARITHMETIC, threads=threads))
     if spec.kind == "linguistic":
-        return TextFeatures(TextEncoder(folder))
-    return SpeechFeatures(WhisperEncoder(folder, compute_type=WHISPER_ARITHMETIC, threads=threads))
+        encoder = TextEncoder(
+            folder, architecture=spec.architecture, layers=spec.layers, stacked=spec.stacked, device=device
+        )
+        return TextFeatures(encoder)
+    return CheckpointFeatures(
+        SpeechEncoder(folder, spec.architecture, layers=spec.layers, stacked=spec.stacked, device=device)
+    )
 
 
 def _samples_of(clip: Clip) -> NDArray[np.float32]:

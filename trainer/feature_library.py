@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Protocol, Self
@@ -51,28 +50,37 @@ class FeatureLibrary:
     Views are of the waveform: a linguistic modality has one store, which every view reads.
     """
 
-    def __init__(self, root: Path, modalities: Mapping[str, FeatureSource], views: Sequence[str] = (CLEAN,)) -> None:
+    def __init__(
+        self,
+        root: Path,
+        modalities: Mapping[str, FeatureSource],
+        views: Sequence[str] = (CLEAN,),
+        specs: Mapping[str, BackboneSpec] | None = None,
+    ) -> None:
         """Opens the stores; those that do not exist yet are empty.
 
         Args:
             root: the folder of all stores.
             modalities: backbone and stride by modality.
             views: which waveform views.
+            specs: the backbone of every modality, as a recipe reads it; None takes the registry's.
 
         Raises:
             FeatureError: a modality names no backbone.
+            WeightsError: nothing fixes a backbone's weights before they are fetched, or a local folder is not what it
+                should be.
             RecipeError: there is no such view.
             FeatureStoreError: a store was made under another policy, or is damaged.
         """
         self.root = root
         self.modalities = MappingProxyType(dict(modalities))
         self.views = tuple(dict.fromkeys(views))
-        self._backbones: dict[str, BackboneSpec] = {name: backbone(m.backbone) for name, m in modalities.items()}
+        self._backbones = {name: backbone(m.backbone) for name, m in modalities.items()} if specs is None else {**specs}
         self._stores: dict[str, FeatureStore] = {}
         self._folders: dict[tuple[str, str], str] = {}
         for name, source in modalities.items():
             for viewed in self.views:
-                spec = store_spec(source.backbone, stride=source.stride, view=viewed)
+                spec = store_spec(self._backbones[name], stride=source.stride, view=viewed)
                 self._folders[name, viewed] = spec.folder
                 if spec.folder not in self._stores:
                     self._stores[spec.folder] = FeatureStore.open(root / spec.folder, spec)
@@ -80,7 +88,7 @@ class FeatureLibrary:
     @property
     def dims(self) -> dict[str, int]:
         """Features a frame, by modality."""
-        return {name: spec.dim for name, spec in self._backbones.items()}
+        return {name: spec.width for name, spec in self._backbones.items()}
 
     @property
     def stores(self) -> Mapping[str, FeatureStore]:
@@ -111,6 +119,7 @@ class FeatureLibrary:
         progress: ProgressFactory = no_progress,
         load: Load | None = None,
         jobs: int = 1,
+        device: str = "auto",
         part: Part = WHOLE,
     ) -> ExtractionReport:
         """Fills every store with what it lacks; backbones are loaded only where something is lacking.
@@ -122,6 +131,7 @@ class FeatureLibrary:
             load: opens a backbone by its name; None loads the real one.
             jobs: how many processes extract, each with as many threads as there are cores for it; one is this process.
                 What is extracted is the same for any number of them, where NumPy computes with one thread.
+            device: where transformers computes; `auto` takes a GPU where there is one.
             part: what this rank extracts of all; the other ranks do the rest, each with a library of its own.
 
         Returns:
@@ -136,7 +146,7 @@ class FeatureLibrary:
         shared = part.share([utterance for corpus in corpora for utterance in corpus.utterances])
         with ExitStack() as stack:
             stack.enter_context(self)
-            fill = _Filler(self, weights, load)
+            fill = _Filler(self, weights, load, device)
             pool: ExtractionJobs | None = None
             for viewed in self.views:
                 lacking = self._count(viewed, shared, report)
@@ -153,17 +163,17 @@ class FeatureLibrary:
         return report
 
     def targets(
-        self, viewed: str, utterances: Sequence[Utterance], extractor: Callable[[str], Extractor]
+        self, viewed: str, utterances: Sequence[Utterance], extractor: Callable[[BackboneSpec], Extractor]
     ) -> list[Target]:
         """The stores of a view that lack any of some utterances.
 
         Args:
             viewed: one of `views`.
             utterances: any.
-            extractor: the backbone of a name, asked for where something is lacking.
+            extractor: opens a backbone, asked for where something is lacking.
         """
         return [
-            Target(self._stores[folder], spec, extractor(spec.name), stride)
+            Target(self._stores[folder], spec, extractor(spec), stride)
             for folder, spec, stride in self._of_view(viewed)
             if any(applies(spec, u) and not self._stores[folder].has(u.id) for u in utterances)
         ]
@@ -183,7 +193,7 @@ class FeatureLibrary:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the same stores anew."""
-        return FeatureLibrary, (self.root, dict(self.modalities), self.views)
+        return FeatureLibrary, (self.root, dict(self.modalities), self.views, dict(self._backbones))
 
     def close(self) -> None:
         """Closes every store for writing."""
@@ -212,16 +222,24 @@ class FeatureLibrary:
 class _Filler:
     """Fills the stores of a library, in whichever process; loads every backbone once."""
 
-    def __init__(self, library: FeatureLibrary, weights: WeightsSettings | None, load: Load | None) -> None:
+    def __init__(
+        self,
+        library: FeatureLibrary,
+        weights: WeightsSettings | None,
+        load: Load | None,
+        device: str,
+        threads: int = 0,
+    ) -> None:
         self._library = library
         self._weights = weights
-        self._load = load or open_extractor
-        self._extractors: dict[str, Extractor] = {}
+        self._load = load
+        self._device = device
+        self._threads = threads
+        self._extractors: dict[tuple[str, bool], Extractor] = {}
 
     def with_threads(self, threads: int) -> _Filler:
         """The same for another process, where a backbone has so many threads."""
-        load = partial(open_extractor, threads=threads) if self._load is open_extractor else self._load
-        return _Filler(self._library, self._weights, load)
+        return _Filler(self._library, self._weights, self._load, self._device, threads)
 
     def __call__(
         self, viewed: str, utterances: Sequence[Utterance], advance: Progress | None = None
@@ -229,7 +247,13 @@ class _Filler:
         targets = self._library.targets(viewed, utterances, self._extractor)
         return extract(utterances, targets, view(viewed), advance)
 
-    def _extractor(self, name: str) -> Extractor:
-        if name not in self._extractors:
-            self._extractors[name] = self._load(name, self._weights)
-        return self._extractors[name]
+    def _extractor(self, spec: BackboneSpec) -> Extractor:
+        read_as = (spec.name, spec.stacked)
+        if read_as not in self._extractors:
+            if self._load is not None:
+                self._extractors[read_as] = self._load(spec.name, self._weights)
+            else:
+                self._extractors[read_as] = open_extractor(
+                    spec, self._weights, threads=self._threads, device=self._device
+                )
+        return self._extractors[read_as]

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from models.backbones.registry import backbone
-from models.weights_registry import weight_spec
+from models.backbones.registry import BACKBONES, BackboneSpec, backbone
+from models.backbones.sources import backbone_identity
+from models.weights import WeightsSettings
 from models.windows import FINAL_WINDOWS, WindowPolicy
 from trainer.augment import CLEAN
 from trainer.augment import view as view_named
@@ -29,6 +30,9 @@ _LOCK_FILE: Final = ".lock"
 _LOCK_PATIENCE_S: Final = 10.0
 
 WHISPER_ARITHMETIC: Final = "int8"
+
+_WINDOWED: Final = frozenset({"ctranslate2", "whisper"})
+"""Architectures that hear the silence a clip is padded with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,23 @@ class StoreSpec:
     """Audio kept before and behind the speech of a clip; None for text."""
     trim_version: int | None = None
     """Of how the speech of a clip is found; None for text."""
+    hidden_layers: str | None = None
+    """How the backbone's hidden layers become features, where not as the registry says; None leaves fingerprints as
+    they were before this could be chosen."""
 
     @property
     def folder(self) -> str:
         """Name of the store's folder among those of the other stores."""
         stride = f"-stride{self.stride}" if self.stride > 1 else ""
-        return f"{self.backbone}{stride}-{self.view}"
+        layers = f"-{self.hidden_layers.replace(' ', '-')}" if self.hidden_layers else ""
+        return f"{self.backbone}{layers}{stride}-{self.view}"
 
     def as_mapping(self) -> dict[str, Any]:
         """For `policy.json`."""
-        return {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(self)))}
+        values = json.loads(json.dumps(asdict(self)))
+        if self.hidden_layers is None:
+            del values["hidden_layers"]
+        return {"format_version": FORMAT_VERSION, **values}
 
     @property
     def fingerprint(self) -> str:
@@ -70,39 +81,52 @@ class StoreSpec:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def store_spec(name: str, *, stride: int = 1, view: str = CLEAN) -> StoreSpec:
+def store_spec(
+    source: str | BackboneSpec, *, stride: int = 1, view: str = CLEAN, weights: WeightsSettings | None = None
+) -> StoreSpec:
     """The policy under which this version extracts a backbone's features.
 
+    What transformers computes is not told apart by arithmetic: single precision on a CPU and bfloat16 on a GPU differ
+    by rounding, and one store may be filled by both.
+
     Args:
-        name: of the backbone, in the registry.
+        source: the backbone, or its name in the registry.
         stride: frames averaged into one.
         view: of the waveform; text has none, so a linguistic backbone is always `clean`.
+        weights: where pins taken on first use lie; None reads the configuration.
 
     Raises:
         FeatureError: there is no such backbone.
         RecipeError: there is no such view.
+        WeightsError: nothing fixes its weights before they are fetched, or a local folder is not what it should be.
     """
-    spec = backbone(name)
+    spec = backbone(source) if isinstance(source, str) else source
     waveform = view_named(view if spec.kind == "acoustic" else CLEAN)
-    # Text is a backbone of kind linguistic; prosody is acoustic and has no weights; what is left reads windows.
-    windowed = spec.kind == "acoustic" and spec.weights is not None
     return StoreSpec(
         backbone=spec.name,
-        dim=spec.dim,
+        dim=spec.width,
         stride=stride,
         view=waveform.name,
         view_version=waveform.version,
         extractor_version=spec.version,
-        weights_sha256=None if spec.weights is None else _weights_sha256(spec.weights),
-        arithmetic=WHISPER_ARITHMETIC if windowed else None,
-        windows=FINAL_WINDOWS if windowed else None,
+        weights_sha256=None if spec.weights is None else _weights_sha256(spec, weights),
+        arithmetic=WHISPER_ARITHMETIC if spec.architecture == "ctranslate2" else None,
+        windows=FINAL_WINDOWS if spec.architecture in _WINDOWED else None,
         speech_margins_s=(LEAD_S, TAIL_S) if spec.kind == "acoustic" else None,
         trim_version=TRIM_VERSION if spec.kind == "acoustic" else None,
+        hidden_layers=_hidden_layers(spec),
     )
 
 
-def _weights_sha256(name: str) -> str:
-    files = sorted(f"{file.name} {file.sha256}" for file in weight_spec(name).files)
+def _hidden_layers(spec: BackboneSpec) -> str | None:
+    known = BACKBONES.get(spec.name)
+    if known is not None and (known.layers, known.stacked) == (spec.layers, spec.stacked):
+        return None
+    return f"{spec.layers} layers {'stacked' if spec.stacked else 'summed'}"
+
+
+def _weights_sha256(spec: BackboneSpec, weights: WeightsSettings | None) -> str:
+    files = sorted(f"{name} {identity}" for name, identity in backbone_identity(spec, weights).items())
     return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 

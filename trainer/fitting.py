@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer.checkpoints import Checkpoint, load_checkpoint, optimiser_memory, restore_optimiser, save_checkpoint
+from trainer.compute import CPU, Compute
 from trainer.dataset import Batch, TrainingSet
+from trainer.errors import TrainingStoppedError
 from trainer.metrics import macro_f1
 from trainer.objectives import MixUp, Objective
 from trainer.recipe import StageRecipe
@@ -71,16 +75,17 @@ def predict(model: nn.Module, data: TrainingSet, modalities: Sequence[str]) -> S
         modalities: what the model reads.
     """
     model.eval()
+    device = str(next(model.parameters()).device)
     order = np.argsort(data.lengths, kind="stable").astype(np.int64)
     logits = np.zeros((len(data), len(data.labels)), dtype=np.float32)
     attributes = np.zeros((len(data), 3), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(data), EVALUATION_BATCH):
             chosen = order[start : start + EVALUATION_BATCH]
-            batch = data.collate(chosen, modalities)
+            batch = data.collate(chosen, modalities).to(device)
             scored, rated = model.classify(model.fuse(batch.inputs, batch.masks))  # type: ignore[operator]
-            logits[chosen] = scored.numpy()
-            attributes[chosen] = rated.numpy()
+            logits[chosen] = scored.cpu().numpy()
+            attributes[chosen] = rated.cpu().numpy()
     return Scores(logits, attributes)
 
 
@@ -95,6 +100,22 @@ def development_macro_f1(scores: Scores, data: TrainingSet) -> float:
     return float(np.mean(figures)) if figures else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while a model is fitted, and where it leaves what it needs to go on."""
+
+    progress: Callable[[int, int, float], None] = lambda _epoch, _epochs, _reached: None
+    """Told after each epoch: its number, the most there may be, the development macro-F1."""
+    scalar: Callable[[str, float, int], None] = lambda _name, _value, _step: None
+    """Told of a figure at a step: training loss and learning rate at every step, macro-F1 after each epoch."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked after every step whether to stop."""
+    checkpoint: Path | None = None
+    """Where to go on from, and to leave checkpoints."""
+    checkpoint_every_s: float = 120.0
+    """Time between two of them."""
+
+
 def fit(
     model: nn.Module,
     data: TrainingSet,
@@ -107,15 +128,17 @@ def fit(
     mixup_alpha: float,
     weights: Tensor | None,
     seed: int,
-    progress: Callable[[int, int, float], None] | None = None,
+    compute: Compute = CPU,
+    watch: Watch | None = None,
 ) -> FitReport:
     """Trains a model in place and leaves it with its best weights, or its last, as the stage says.
 
     Every batch is a step of AdamW. The learning rate rises over the first steps, without which post-norm transformers
-    settle badly, and falls along a cosine over the epochs allowed.
+    settle badly, and falls along a cosine over the epochs allowed. Stopped or killed, a fit goes on from its last
+    checkpoint and ends with the same weights; on CPU, bit for bit.
 
     Args:
-        model: a `Classifier`.
+        model: a `Classifier`; back on the CPU when this returns.
         data: training examples.
         development: examples of other speakers, to choose the epoch by; may be empty where the last one is kept.
         modalities: what the model reads.
@@ -125,43 +148,201 @@ def fit(
         mixup_alpha: parameter of MixUp's beta distribution.
         weights: class weights `[labels]`, or none.
         seed: of everything that is left to chance.
-        progress: called after each epoch with its number, the number of epochs at most, and the development macro-F1.
+        compute: device and precision.
+        watch: who looks on; nobody by default.
+
+    Raises:
+        TrainingStoppedError: the watch asked to stop; its checkpoint holds what was reached.
+        RecipeError: the checkpoint is damaged.
     """
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
-    mixup = MixUp(stage.mixup, mixup_alpha)
-    total_steps = max(1, stage.epochs) * max(1, -(-epoch(np.random.default_rng(seed)).size // stage.batch))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total_steps, stage.warmup_steps))
-    anchor = Anchor(model, stage.anchor)
-    report = FitReport(best_macro_f1=development_macro_f1(predict(model, development, modalities), development))
-    best = copy.deepcopy(model.state_dict())
-    for number in range(1, stage.epochs + 1):
-        model.train()
-        total, seen = 0.0, 0
-        for chosen in batches(epoch(rng), data.lengths, data.spoken, stage.batch, rng):
-            batch = data.collate(chosen, modalities, drop=stage.modality_drop, rng=rng)
-            loss = _loss(model, batch, objective, mixup, weights, generator) + anchor(model)
-            optimiser.zero_grad(set_to_none=True)
+    fitting = _Fit(
+        model,
+        data,
+        development,
+        modalities,
+        epoch=epoch,
+        stage=stage,
+        objective=objective,
+        mixup_alpha=mixup_alpha,
+        weights=weights,
+        seed=seed,
+        compute=compute,
+        watch=watch or Watch(),
+    )
+    return fitting.run()
+
+
+class _Fit:
+    """One fit: its model, its optimiser, its sources of chance, and where it stands."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingSet,
+        development: TrainingSet,
+        modalities: Sequence[str],
+        *,
+        epoch: Epoch,
+        stage: StageRecipe,
+        objective: Objective,
+        mixup_alpha: float,
+        weights: Tensor | None,
+        seed: int,
+        compute: Compute,
+        watch: Watch,
+    ) -> None:
+        self._model = model.to(compute.device)
+        self._data = data
+        self._development = development
+        self._modalities = modalities
+        self._epoch = epoch
+        self._stage = stage
+        self._objective = objective
+        self._weights = None if weights is None else weights.to(compute.device)
+        self._seed = seed
+        self._compute = compute
+        self._watch = watch
+        self._mixup = MixUp(stage.mixup, mixup_alpha)
+        self._optimiser = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+        self._anchor = Anchor(model, stage.anchor)
+        # Which examples an epoch sees is a function of seed and number alone; the rest of chance runs on.
+        self._rng = np.random.default_rng(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)
+        self._total_steps = max(1, stage.epochs * len(self._batches(1)))
+        self._number, self._taken, self._step = 1, 0, 0
+        self._loss, self._seen = 0.0, 0
+        self._report = FitReport()
+        self._best: dict[str, Tensor] = {}
+        self._saved_at = time.monotonic()
+
+    def run(self) -> FitReport:
+        if not self._resume():
+            self._report.best_macro_f1 = self._reached()
+            self._keep()
+        while self._number <= self._stage.epochs and not self._patience_spent():
+            self._train_epoch()
+            self._close_epoch()
+        self._model.load_state_dict(self._best)
+        self._model.to("cpu")
+        return self._report
+
+    def _batches(self, number: int) -> list[Indices]:
+        rng = np.random.default_rng([self._seed, number])
+        order = self._epoch(rng)
+        return list(batches(order, self._data.lengths, self._data.spoken, self._stage.batch, rng))
+
+    def _train_epoch(self) -> None:
+        self._model.train()
+        for chosen in self._batches(self._number)[self._taken :]:
+            self._take_step(chosen)
+            if self._watch.stop():
+                self._save()
+                raise TrainingStoppedError("stopped as asked; the same command goes on from here")
+            if time.monotonic() - self._saved_at >= self._watch.checkpoint_every_s:
+                self._save()
+
+    def _take_step(self, chosen: Indices) -> None:
+        """One step of the optimiser, its gradients gathered from as many parts as the stage says."""
+        rate = self._stage.learning_rate * _rate(self._step, self._total_steps, self._stage.warmup_steps)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for part in np.array_split(chosen, min(self._stage.accumulate, chosen.size)):
+            batch = self._data.collate(part, self._modalities, drop=self._stage.modality_drop, rng=self._rng)
+            loss = self._loss_of(batch.to(self._compute.device)) * (part.size / chosen.size)
             torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-            optimiser.step()
-            schedule.step()
-            total += float(loss.detach()) * len(chosen)
-            seen += len(chosen)
-        reached = development_macro_f1(predict(model, development, modalities), development)
-        report.history.append({"epoch": number, "loss": total / max(1, seen), "development_macro_f1": reached})
-        if progress is not None:
-            progress(number, stage.epochs, reached)
-        if stage.keep == "last" or reached > report.best_macro_f1:
-            report.best_macro_f1, report.best_epoch = reached, number
-            best = copy.deepcopy(model.state_dict())
-        elif number - report.best_epoch >= stage.patience:
-            log.info("stopped after %d epochs: no better development macro-F1 for %d", number, stage.patience)
-            break
-    model.load_state_dict(best)
-    return report
+            total += float(loss.detach())
+        if self._anchor.strength > 0:
+            penalty = self._anchor(self._model)
+            torch.autograd.backward(penalty)
+            total += float(penalty.detach())
+        nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
+        self._optimiser.step()
+        self._watch.scalar("loss", total, self._step)
+        self._watch.scalar("learning_rate", rate, self._step)
+        self._loss += total * chosen.size
+        self._seen += chosen.size
+        self._taken += 1
+        self._step += 1
+
+    def _loss_of(self, batch: Batch) -> Tensor:
+        objective = self._objective
+        with self._compute.autocast():
+            latent = self._model.fuse(batch.inputs, batch.masks)  # type: ignore[operator]
+            mixed = (latent, objective.targets(batch.targets), batch.attributes, batch.known)
+            latent, targets, attributes, known = self._mixup(mixed, self._generator)
+            logits, predicted = self._model.classify(latent)  # type: ignore[operator]
+        return objective(
+            logits.float(),
+            targets,
+            predicted=predicted.float(),
+            attributes=attributes,
+            known=known,
+            weights=self._weights,
+        )
+
+    def _close_epoch(self) -> None:
+        reached, number = self._reached(), self._number
+        loss = self._loss / max(1, self._seen)
+        self._report.history.append({"epoch": number, "loss": loss, "development_macro_f1": reached})
+        self._watch.scalar("development_macro_f1", reached, self._step)
+        self._watch.progress(number, self._stage.epochs, reached)
+        if self._stage.keep == "last" or reached > self._report.best_macro_f1:
+            self._report.best_macro_f1, self._report.best_epoch = reached, number
+            self._keep()
+        self._number, self._taken = number + 1, 0
+        self._loss, self._seen = 0.0, 0
+
+    def _patience_spent(self) -> bool:
+        done = self._number - 1
+        spent = done - self._report.best_epoch >= self._stage.patience
+        if spent:
+            log.info("stopped after %d epochs: no better development macro-F1 for %d", done, self._stage.patience)
+        return spent
+
+    def _reached(self) -> float:
+        return development_macro_f1(predict(self._model, self._development, self._modalities), self._development)
+
+    def _keep(self) -> None:
+        self._best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._model.state_dict().items()}
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if self._watch.checkpoint is None:
+            return
+        progress = {
+            "number": self._number,
+            "taken": self._taken,
+            "step": self._step,
+            "loss": self._loss,
+            "seen": self._seen,
+            "report": asdict(self._report),
+            "rng": self._rng.bit_generator.state,
+        }
+        chance = {"mixup": self._generator.get_state(), "dropout": torch.get_rng_state()}
+        memory = optimiser_memory(self._optimiser)
+        save_checkpoint(
+            self._watch.checkpoint, Checkpoint(dict(self._model.state_dict()), self._best, memory, chance, progress)
+        )
+
+    def _resume(self) -> bool:
+        """Takes up what a checkpoint holds; False where there is none."""
+        found = None if self._watch.checkpoint is None else load_checkpoint(self._watch.checkpoint)
+        if found is None:
+            return False
+        self._model.load_state_dict(found.model)
+        self._best = found.best
+        restore_optimiser(self._optimiser, found.optimiser)
+        self._generator.set_state(found.chance["mixup"])
+        torch.set_rng_state(found.chance["dropout"])
+        progress = found.progress
+        self._rng.bit_generator.state = progress["rng"]
+        self._number, self._taken, self._step = progress["number"], progress["taken"], progress["step"]
+        self._loss, self._seen = progress["loss"], progress["seen"]
+        self._report = FitReport(**progress["report"])
+        return True
 
 
 class Anchor:
@@ -187,17 +368,3 @@ def _rate(step: int, total_steps: int, warmup_steps: int) -> float:
     """Share of the learning rate at a step: a linear rise, times a cosine from 1 to 0."""
     rise = min(1.0, (step + 1) / (warmup_steps + 1))
     return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
-
-
-def _loss(
-    model: nn.Module,
-    batch: Batch,
-    objective: Objective,
-    mixup: MixUp,
-    weights: Tensor | None,
-    generator: torch.Generator,
-) -> Tensor:
-    latent = model.fuse(batch.inputs, batch.masks)  # type: ignore[operator]
-    latent, targets, attributes, known = mixup((latent, batch.targets, batch.attributes, batch.known), generator)
-    logits, predicted = model.classify(latent)  # type: ignore[operator]
-    return objective(logits, targets, predicted=predicted, attributes=attributes, known=known, weights=weights)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from models.deepser import DeepSER, DeepSERConfig
-from trainer.fitting import Epoch, FitReport, fit
-from trainer.objectives import Objective, class_weights
+from trainer.compute import CPU, Compute
+from trainer.fitting import Epoch, FitReport, Watch, fit
+from trainer.objectives import class_weights
 from trainer.recipe import MemberRecipe, Recipe
 from trainer.sampling import Indices, balanced_epoch, full_epoch
 from trainer.splits import Split
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, float], None]
-"""Called after an epoch with its number, the most there may be, and the development macro-F1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,9 @@ def member_config(member: MemberRecipe, recipe: Recipe, dims: dict[str, int]) ->
         depth=member.depth,
         dropout=member.dropout,
         input_dropout=member.input_dropout,
+        pooling=member.pooling,
+        fusion=member.fusion,
+        layers=recipe.layers_of(member),
     )
 
 
@@ -50,14 +50,22 @@ def member_seed(recipe: Recipe, member: MemberRecipe) -> int:
     return recipe.seed * 1000 + [m.name for m in recipe.members].index(member.name)
 
 
-def stage_1(member: MemberRecipe, recipe: Recipe, split: Split, progress: Progress | None = None) -> TrainedMember:
+def quota_of(member: MemberRecipe, recipe: Recipe) -> dict[str, int]:
+    """Most utterances of each corpus that an epoch of a member sees."""
+    return recipe.quota if member.quota is None else member.quota
+
+
+def stage_1(
+    member: MemberRecipe, recipe: Recipe, split: Split, compute: Compute = CPU, watch: Watch | None = None
+) -> TrainedMember:
     """All data, ambiguous utterances included, cross-entropy weighted by class (paper, section 2.3, stage 1).
 
     Args:
         member: which member.
         recipe: learning rate, epochs, quotas, chances.
         split: training and development examples.
-        progress: told after every epoch.
+        compute: device and precision.
+        watch: who looks on.
     """
     data = split.train.readable(member.modalities)
     seed = member_seed(recipe, member)
@@ -68,15 +76,22 @@ def stage_1(member: MemberRecipe, recipe: Recipe, split: Split, progress: Progre
         model.set_standardisation(name, torch.from_numpy(mean), torch.from_numpy(deviation))
 
     def epoch(rng: np.random.Generator) -> Indices:
-        return full_epoch(data.corpora, recipe.quota, rng)
+        return full_epoch(data.corpora, quota_of(member, recipe), rng, data.utterances)
 
     typical = epoch(np.random.default_rng(seed))
     weights = class_weights(torch.from_numpy(data.targets[typical]), recipe.class_weight_power)
-    return _fit(model, member, recipe, split, epoch=epoch, stage=1, weights=weights, seed=seed, progress=progress)
+    return _fit(
+        model, member, recipe, split, epoch=epoch, stage=1, weights=weights, seed=seed, compute=compute, watch=watch
+    )
 
 
 def stage_2(
-    start: DeepSER, member: MemberRecipe, recipe: Recipe, split: Split, progress: Progress | None = None
+    start: DeepSER,
+    member: MemberRecipe,
+    recipe: Recipe,
+    split: Split,
+    compute: Compute = CPU,
+    watch: Watch | None = None,
 ) -> TrainedMember:
     """Freshly drawn balanced subsets with ambiguous utterances, unweighted, low rate (paper, section 2.3, stage 2).
 
@@ -85,16 +100,19 @@ def stage_2(
         member: which member.
         recipe: learning rate, epochs, quotas, chances.
         split: training and development examples.
-        progress: told after every epoch.
+        compute: device and precision.
+        watch: who looks on.
     """
     data = split.train.readable(member.modalities)
 
     def epoch(rng: np.random.Generator) -> Indices:
-        pool = full_epoch(data.corpora, recipe.quota, rng)
+        pool = full_epoch(data.corpora, quota_of(member, recipe), rng, data.utterances)
         return pool[balanced_epoch(data.dominant[pool], data.ambiguous[pool], rng)]
 
     seed = member_seed(recipe, member) + 500
-    return _fit(start, member, recipe, split, epoch=epoch, stage=2, weights=None, seed=seed, progress=progress)
+    return _fit(
+        start, member, recipe, split, epoch=epoch, stage=2, weights=None, seed=seed, compute=compute, watch=watch
+    )
 
 
 def _fit(
@@ -107,7 +125,8 @@ def _fit(
     stage: int,
     weights: torch.Tensor | None,
     seed: int,
-    progress: Progress | None,
+    compute: Compute,
+    watch: Watch | None,
 ) -> TrainedMember:
     data = split.train.readable(member.modalities)
     report = fit(
@@ -117,11 +136,12 @@ def _fit(
         member.modalities,
         epoch=epoch,
         stage=recipe.stage1 if stage == 1 else recipe.stage2,
-        objective=Objective(recipe.cross_entropy_weight, recipe.attribute_weight),
+        objective=recipe.objective,
         mixup_alpha=recipe.mixup_alpha,
         weights=weights,
         seed=seed,
-        progress=progress,
+        compute=compute,
+        watch=watch,
     )
     log.info(
         "member %s, stage %d: development macro-F1 %.3f at epoch %d",

@@ -1,8 +1,7 @@
-"""How good predictions are: classification, calibration, attributes, and how sure we may be of the figures."""
+"""How good predictions are: classification, calibration, attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 from trainer.errors import MetricError
 
 CALIBRATION_BINS: Final = 15
-BOOTSTRAP_SAMPLES: Final = 1000
-CONFIDENCE_LEVEL: Final = 0.95
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -44,6 +41,13 @@ def confusion_matrix(true: NDArray[np.integer], predicted: NDArray[np.integer], 
     return np.bincount(cells, minlength=labels * labels).reshape(labels, labels).astype(np.int64)
 
 
+def confusion_cells(true: NDArray[np.integer], predicted: NDArray[np.integer], labels: int) -> NDArray[np.int8]:
+    """What each example adds to the confusion matrix, `[examples, labels, labels]`; arguments as there."""
+    cells = np.zeros((true.size, labels, labels), dtype=np.int8)
+    cells[np.arange(true.size), true, predicted] = 1
+    return cells
+
+
 @dataclass(frozen=True, slots=True)
 class ClassScores:
     """Precision, recall and F1 of every class, each `[labels]`; 0 where nothing was predicted or nothing was there."""
@@ -65,7 +69,7 @@ class ClassScores:
         return float(self.recall[self.support > 0].mean())
 
 
-def class_scores(confusion: Indices) -> ClassScores:
+def class_scores(confusion: NDArray[np.number]) -> ClassScores:
     """Per-class figures from a confusion matrix, `[labels, labels]`, rows the truth."""
     hits = np.diag(confusion).astype(np.float64)
     support = confusion.sum(axis=1)
@@ -78,7 +82,7 @@ def class_scores(confusion: Indices) -> ClassScores:
     )
 
 
-def _share(part: NDArray[np.number], whole: NDArray[np.integer]) -> Floats:
+def _share(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0), dtype=np.float64)
 
 
@@ -153,11 +157,10 @@ def reliability(
         MetricError: no example, shapes that differ, or a confidence outside 0 to 1.
     """
     p, right = _confident(confidence, correct)
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.searchsorted(edges, p, side="left") - 1, 0, bins - 1)
+    place = _bins_of(p, bins)
     counts = np.bincount(place, minlength=bins).astype(np.int64)
     return Reliability(
-        edges=edges,
+        edges=_edges(bins),
         counts=counts,
         confidence=_share(np.bincount(place, weights=p, minlength=bins), counts),
         accuracy=_share(np.bincount(place, weights=right, minlength=bins), counts),
@@ -169,6 +172,34 @@ def expected_calibration_error(
 ) -> float:
     """Expected calibration error; arguments as in `reliability`."""
     return reliability(confidence, correct, bins).expected_calibration_error
+
+
+def calibration_gaps(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = CALIBRATION_BINS
+) -> Floats:
+    """What each example adds to the sums that `calibration_error_of` reads, `[examples, bins + 1]`.
+
+    Correct less confident in the example's bin, and a 1 that counts it; arguments and errors as in `reliability`.
+    """
+    p, right = _confident(confidence, correct)
+    gaps = np.zeros((p.size, bins + 1))
+    gaps[np.arange(p.size), _bins_of(p, bins)] = right - p
+    gaps[:, bins] = 1
+    return gaps
+
+
+def calibration_error_of(gaps: Floats) -> float:
+    """Expected calibration error from the sum of some examples' `calibration_gaps`, `[bins + 1]`."""
+    return float(np.abs(gaps[:-1]).sum() / gaps[-1])
+
+
+def _edges(bins: int) -> Floats:
+    return np.linspace(0.0, 1.0, bins + 1)
+
+
+def _bins_of(confidence: Floats, bins: int) -> Indices:
+    place = np.searchsorted(_edges(bins), confidence, side="left") - 1
+    return np.clip(place, 0, bins - 1).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,44 +238,3 @@ def _confident(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> 
     if not np.isfinite(p).all() or (p < 0).any() or (p > 1 + 1e-5).any():
         raise MetricError("a confidence lies outside 0 to 1")
     return np.minimum(p, 1.0), np.asarray(correct, dtype=np.bool_)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Bounds within which a figure lies with `level` confidence."""
-
-    low: float
-    high: float
-    level: float = CONFIDENCE_LEVEL
-
-
-def bootstrap_interval(
-    metric: Callable[[Indices], float],
-    groups: Sequence[str],
-    *,
-    seed: int,
-    samples: int = BOOTSTRAP_SAMPLES,
-    level: float = CONFIDENCE_LEVEL,
-) -> Interval:
-    """Percentile bootstrap that draws whole groups, since clips of one speaker are not independent.
-
-    Args:
-        metric: a figure from positions of examples; positions may repeat.
-        groups: the speaker of each example.
-        seed: of the draws.
-        samples: how many draws.
-        level: share of the draws between the bounds.
-
-    Raises:
-        MetricError: fewer than two groups, so nothing varies.
-    """
-    names, membership = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
-    if names.size < 2:
-        raise MetricError(f"an interval needs at least two speakers to draw from, got {names.size}")
-    members = np.split(np.argsort(membership, kind="stable"), np.cumsum(np.bincount(membership))[:-1])
-    rng = np.random.default_rng(seed)
-    drawn = [
-        metric(np.concatenate([members[g] for g in rng.integers(names.size, size=names.size)])) for _ in range(samples)
-    ]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from trainer.model_card_figures import figures_of
+
 _LIMITS: Final = (
     "Its figures hold for speech like that of the corpora they were measured on. Acted emotion (RAVDESS, TESS, EmoDB, "
     "CREMA-D) is stronger and clearer than what people show in real calls: on spontaneous speech expect less.",
@@ -62,11 +64,12 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         "## Figures",
         "",
-        "Each is measured on speakers that the ensemble measured there was not trained on: for these figures the "
-        "trainer trained further ensembles with the same recipe. Clips of a speaker are heard one after another in "
-        "random order, as a call would bring them; only what came before counts.",
+        "Unless a note below says otherwise, each is measured on speakers that the ensemble measured there was not "
+        "trained on: for folds and corpora left out the trainer trained further ensembles with the same recipe. Clips "
+        "of a speaker are heard one after another in random order, as a call would bring them; only what came before "
+        "counts.",
         "",
-        *_figures(manifest.get("metrics", {})),
+        *figures_of(manifest.get("metrics", {})),
         "",
         "## What it cannot do",
         "",
@@ -80,23 +83,3 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _figures(metrics: Mapping[str, Any]) -> list[str]:
-    if not metrics:
-        return ["Not measured."]
-    rows = [
-        "| protocol | clips | macro-F1 (95 % interval) | UAR | ECE | best member | soft voting |",
-        "| :-- | --: | --: | --: | --: | --: | --: |",
-    ]
-    for protocol, report in metrics.items():
-        ensemble = report["models"]["ensemble"]
-        low, high = ensemble.get("macro_f1_low"), ensemble.get("macro_f1_high")
-        interval = "" if low is None else f" ({low:.3f} to {high:.3f})"
-        others = {n: m["macro_f1"] for n, m in report["models"].items() if n not in {"ensemble", "soft voting"}}
-        best = max(others.values()) if others else float("nan")
-        rows.append(
-            f"| {protocol} | {ensemble['examples']} | {ensemble['macro_f1']:.3f}{interval} | {ensemble['uar']:.3f} "
-            f"| {ensemble['ece']:.3f} | {best:.3f} | {report['models']['soft voting']['macro_f1']:.3f} |"
-        )
-    return rows

@@ -59,10 +59,19 @@ def attribute_error(predicted: Tensor, targets: Tensor, known: Tensor) -> Tensor
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The weighted sum a stage minimises (paper: 1.5 and 0.4)."""
+    """The weighted sum a stage minimises (paper: 1.5 and 0.4), and what it takes for the truth."""
 
     cross_entropy: float = 1.5
     attributes: float = 0.4
+    hard: bool = False
+    """The strongest class alone counts, in place of the raters' distribution (the paper gains by the latter)."""
+    label_smoothing: float = 0.0
+    """Share of every target spread evenly over all classes (Szegedy et al. 2016)."""
+
+    def targets(self, soft: Tensor) -> Tensor:
+        """What is learnt in place of soft targets, `[batch, labels]` both."""
+        wanted = functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft) if self.hard else soft
+        return (1 - self.label_smoothing) * wanted + self.label_smoothing / soft.shape[-1]
 
     def __call__(
         self,
@@ -101,8 +110,8 @@ class MixUp:
         partner = torch.randperm(batch, generator=generator)
         # Two gamma draws make one beta draw, and torch offers them with an explicit generator.
         gammas = torch._standard_gamma(torch.full((2, batch), self.alpha, dtype=torch.float64), generator=generator)
-        share = (gammas[0] / gammas.sum(dim=0).clamp(min=torch.finfo(torch.float64).tiny)).to(tensors[0].dtype)
-        return tuple(_blend(tensor, tensor[partner], share) for tensor in tensors)
+        share = gammas[0] / gammas.sum(dim=0).clamp(min=torch.finfo(torch.float64).tiny)
+        return tuple(_blend(tensor, tensor[partner.to(tensor.device)], share.to(tensor)) for tensor in tensors)
 
 
 def _blend(one: Tensor, other: Tensor, share: Tensor) -> Tensor:

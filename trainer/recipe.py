@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.backbones.registry import backbone
-from models.deepser import DeepSERConfig
+from models.backbones.registry import BackboneSpec
+from models.deepser import DeepSERConfig, Fusion, Pooling
 from models.emotions import MSP_NAMES, LabelSet
+from models.errors import FeatureError
 from trainer.augment import view
+from trainer.backbone_recipe import BackboneRecipe, resolve
+from trainer.compute import Precision
 from trainer.errors import RecipeError
+from trainer.objectives import Objective
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 RECIPES = Path(__file__).parent / "recipes"
@@ -29,6 +34,8 @@ class ModalityRecipe(_Section):
     backbone: str
     stride: int = Field(default=1, ge=1, le=16)
     """Frames averaged into one before the members read them."""
+    layers: Literal["sum", "learnt"] = "sum"
+    """Whether the backbone's hidden layers are summed, or kept side by side for each member to learn their weights."""
 
 
 class SpeakerRecipe(_Section):
@@ -52,6 +59,10 @@ class MemberRecipe(_Section):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the input features zeroed in training."""
+    pooling: Pooling = "mean"
+    fusion: Fusion = "deep"
+    quota: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    """In place of the recipe's own: a member that only reads words may see more of a corpus that has nothing else."""
 
 
 class StageRecipe(_Section):
@@ -66,6 +77,9 @@ class StageRecipe(_Section):
     patience: int = Field(default=8, ge=1)
     """Epochs without a better development macro-F1 before stopping."""
     batch: int = Field(default=32, ge=1)
+    """Examples a step of the optimiser."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts a step is computed in, one after another, where a whole batch does not fit into memory."""
     mixup: Probability = 0.3
     modality_drop: Probability = 0.0
     """Probability that an example is trained on without one of its modalities."""
@@ -82,6 +96,8 @@ class MetaRecipe(_Section):
     """Meta-classifiers, each with a seed of its own and without another part of the speakers; stage 4 averages them."""
     class_weight_power: Probability = 0.5
     """As the recipe's own, for stage 3."""
+    soup: Literal["uniform", "greedy"] = "uniform"
+    """Stage 4 averages all runs, or, best first, those that do not lower macro-F1 (Wortsman et al. 2022)."""
     attributes_as_evidence: bool = True
     """Whether the emotion is read from the members' attributes too. Where these were trained on norms of emotion words,
     they say nothing that the posteriors do not, and say it otherwise in every corpus."""
@@ -105,6 +121,12 @@ class Recipe(_Section):
     """Fill attributes nobody rated from published norms of emotion words."""
     development_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of each corpus's speakers held out to choose, to fit the meta-classifier and to calibrate."""
+    hard_targets: bool = False
+    """Learn the raters' strongest class alone, in place of their distribution."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every target spread evenly over all classes."""
+    precision: Precision = "fp32"
+    """Of the forward pass; `bf16` halves memory and time on GPUs."""
     cross_entropy_weight: float = Field(default=1.5, gt=0)
     attribute_weight: float = Field(default=0.4, ge=0)
     class_weight_power: Probability = 0.5
@@ -112,12 +134,30 @@ class Recipe(_Section):
     target_coverage: Probability = 0.9
     """Share of development segments the abstention threshold lets through."""
     modalities: dict[str, ModalityRecipe] = Field(min_length=1)
+    backbones: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], BackboneRecipe] = Field(
+        default_factory=dict
+    )
+    """Checkpoints of one's own, and other readings of the registry's backbones."""
     speaker: dict[str, SpeakerRecipe] = Field(default_factory=dict)
     """Modalities whose features are standardised to their speaker."""
     members: tuple[MemberRecipe, ...] = Field(min_length=1)
+    """In a file, `[member_defaults]` states what members share and do not say otherwise."""
     stage1: StageRecipe
     stage2: StageRecipe
     meta: MetaRecipe
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_defaults(cls, values: Any) -> Any:
+        """Gives every member what `[member_defaults]` states."""
+        if not isinstance(values, Mapping) or "member_defaults" not in values:
+            return values
+        shared, members = values["member_defaults"], values.get("members")
+        if not isinstance(shared, Mapping) or {"name", "modalities"} & shared.keys():
+            raise ValueError("[member_defaults] is a table of what members share; names and modalities are their own")
+        if isinstance(members, list | tuple):
+            members = [{**shared, **member} if isinstance(member, Mapping) else member for member in members]
+        return {**{key: value for key, value in values.items() if key != "member_defaults"}, "members": members}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -127,9 +167,13 @@ class Recipe(_Section):
         strangers = self.speaker.keys() - self.modalities.keys()
         if strangers:
             raise ValueError(f"[speaker] names {sorted(strangers)}, which [modalities] does not define")
-        strangers = self.quota.keys() - set(self.corpora)
+        for quota in (self.quota, *(member.quota or {} for member in self.members)):
+            strangers = quota.keys() - set(self.corpora)
+            if strangers:
+                raise ValueError(f"a quota names {sorted(strangers)}, which corpora does not list")
+        strangers = self.backbones.keys() - {entry.backbone for entry in self.modalities.values()}
         if strangers:
-            raise ValueError(f"[quota] names {sorted(strangers)}, which corpora does not list")
+            raise ValueError(f"[backbones] names {sorted(strangers)}, which no modality reads")
         for member in self.members:
             missing = set(member.modalities) - set(self.modalities)
             if missing:
@@ -148,13 +192,48 @@ class Recipe(_Section):
         try:
             DeepSERConfig(
                 modalities=member.modalities,
-                dims=tuple(backbone(self.modalities[name].backbone).dim for name in member.modalities),
+                dims=tuple(self.backbone_of(name).width for name in member.modalities),
                 labels=len(self.labels),
                 width=member.width,
                 heads=member.heads,
+                layers=self.layers_of(member),
             )
         except ValueError as error:
             raise ValueError(f"member {member.name}: {error}") from error
+
+    def backbone_of(self, modality: str) -> BackboneSpec:
+        """The backbone of a modality, as the recipe reads it.
+
+        Raises:
+            FeatureError: there is no such backbone, or its table in `[backbones]` is wrong.
+        """
+        entry = self.modalities[modality]
+        spec = resolve(entry.backbone, self.backbones.get(entry.backbone))
+        if entry.layers == "sum":
+            return spec
+        if spec.layers == 1:
+            raise FeatureError(f'[modalities.{modality}]: layers = "learnt" needs several, {spec.name} gives one')
+        return replace(spec, stacked=True)
+
+    @property
+    def specs(self) -> dict[str, BackboneSpec]:
+        """The backbone of every modality."""
+        return {modality: self.backbone_of(modality) for modality in self.modalities}
+
+    def layers_of(self, member: MemberRecipe) -> tuple[int, ...]:
+        """Hidden layers side by side in each of a member's modalities."""
+        specs = [self.backbone_of(name) for name in member.modalities]
+        return tuple(spec.layers if spec.stacked else 1 for spec in specs)
+
+    @property
+    def objective(self) -> Objective:
+        """What stages 1 to 3 minimise."""
+        return Objective(
+            self.cross_entropy_weight,
+            self.attribute_weight,
+            hard=self.hard_targets,
+            label_smoothing=self.label_smoothing,
+        )
 
     @property
     def label_set(self) -> LabelSet:
@@ -162,11 +241,12 @@ class Recipe(_Section):
         return LabelSet(self.labels)
 
 
-def load_recipe(source: str | Path) -> Recipe:
+def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe.
 
     Args:
         source: path of a TOML file, or the name of a packaged recipe such as `base`.
+        changes: what it shall say otherwise, each a line of TOML such as `stage1.epochs = 3`.
 
     Raises:
         RecipeError: no such file or recipe, not TOML, or a key that is unknown, missing or out of bounds.
@@ -181,7 +261,26 @@ def load_recipe(source: str | Path) -> Recipe:
         raise RecipeError(f"no recipe {source}: give a TOML file, or one of the packaged ones ({packaged})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    return parse_recipe(values, str(path))
+    for change in changes:
+        values = _merged(values, _read_change(change))
+    return parse_recipe(values, str(path) if not changes else f"{path}, changed by {', '.join(changes)}")
+
+
+def _read_change(change: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(change)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f'{change!r} is no line of TOML such as stage1.epochs=3 or name="mine": {error}') from error
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merged, anything else replaced."""
+    merged = dict(values)
+    for key, value in changes.items():
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:

@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import ATTRIBUTE_NAMES, LabelSet
+from trainer.abstention import Abstention, abstention
+from trainer.bootstrap import Interval, bootstrap_interval
 from trainer.errors import MetricError
 from trainer.metrics import (
     ClassScores,
     Indices,
-    Interval,
     Reliability,
     RiskCoverage,
-    bootstrap_interval,
+    calibration_error_of,
+    calibration_gaps,
     class_scores,
     concordance,
+    confusion_cells,
     confusion_matrix,
-    macro_f1,
     reliability,
     risk_coverage,
 )
@@ -44,6 +46,10 @@ class Result:
     risk_coverage: RiskCoverage
     macro_f1_interval: Interval | None = None
     """By speaker; None where there are fewer than two."""
+    ece_interval: Interval | None = None
+    """Of the expected calibration error, by speaker; None where there are fewer than two."""
+    abstention: Abstention | None = None
+    """At the model's threshold; None where it has none."""
     concordance: Mapping[str, float] = field(default_factory=dict)
     """By attribute; empty where nobody rated them."""
 
@@ -59,7 +65,7 @@ class Result:
 
     def as_mapping(self) -> dict[str, Any]:
         """For JSON; figures rounded to four digits."""
-        interval = self.macro_f1_interval
+        interval, ece_interval = self.macro_f1_interval, self.ece_interval
         return {
             "name": self.name,
             "examples": self.examples,
@@ -70,6 +76,9 @@ class Result:
             "uar": _rounded(self.classes.unweighted_average_recall),
             "accuracy": _rounded(self.accuracy),
             "ece": _rounded(self.reliability.expected_calibration_error),
+            "ece_low": None if ece_interval is None else _rounded(ece_interval.low),
+            "ece_high": None if ece_interval is None else _rounded(ece_interval.high),
+            "abstention": None if self.abstention is None else self.abstention.as_mapping(),
             "risk_coverage_area": _rounded(self.risk_coverage.area),
             "ccc": {name: _rounded(value) for name, value in self.concordance.items()},
             "per_class": {
@@ -93,6 +102,7 @@ def score(
     *,
     speakers: Sequence[str] | None = None,
     attributes: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+    abstain_below: NDArray[np.floating] | None = None,
     seed: int = 0,
 ) -> Result:
     """Measures a model.
@@ -102,9 +112,11 @@ def score(
         probabilities: `[examples, labels]`, rows sum to 1.
         true: `[examples]`, index of the right class.
         labels: what the positions mean.
-        speakers: of each example, for the interval of macro-F1; none gives no interval.
+        speakers: of each example, for the intervals; none gives no interval.
         attributes: rated and predicted, each `[examples, 3]`, rows of NaN where an example was not rated.
-        seed: of the interval's draws.
+        abstain_below: `[examples]`, confidence from which on the model claims a label; none for a model without
+            a threshold.
+        seed: of the intervals' draws.
 
     Raises:
         MetricError: no example, shapes that do not fit, or rows that are no distribution.
@@ -118,11 +130,9 @@ def score(
     predicted = probabilities.argmax(axis=1)
     confidence, correct = probabilities.max(axis=1), predicted == true
     confusion = confusion_matrix(true, predicted, len(labels))
-    interval = None
-    if speakers is not None and len(set(speakers)) > 1:
-        if len(speakers) != true.shape[0]:
-            raise MetricError(f"{name}: {len(speakers)} speakers for {true.shape[0]} examples")
-        interval = bootstrap_interval(lambda at: macro_f1(true[at], predicted[at], len(labels)), speakers, seed=seed)
+    if speakers is not None and len(speakers) != true.shape[0]:
+        raise MetricError(f"{name}: {len(speakers)} speakers for {true.shape[0]} examples")
+    by_speaker = speakers if speakers is not None and len(set(speakers)) > 1 else None
     return Result(
         name=name,
         labels=labels,
@@ -130,9 +140,21 @@ def score(
         classes=class_scores(confusion),
         reliability=reliability(confidence, correct),
         risk_coverage=risk_coverage(confidence, correct),
-        macro_f1_interval=interval,
+        macro_f1_interval=None
+        if by_speaker is None
+        else bootstrap_interval(_macro_f1_of, confusion_cells(true, predicted, len(labels)), by_speaker, seed=seed),
+        ece_interval=None
+        if by_speaker is None
+        else bootstrap_interval(calibration_error_of, calibration_gaps(confidence, correct), by_speaker, seed=seed),
+        abstention=None
+        if abstain_below is None
+        else abstention(confidence, correct, abstain_below, speakers=by_speaker, seed=seed),
         concordance={} if attributes is None else _concordance(*attributes),
     )
+
+
+def _macro_f1_of(confusion: NDArray[np.float64]) -> float:
+    return class_scores(confusion).macro_f1
 
 
 def restrict(probabilities: NDArray[np.floating], labels: LabelSet, kept: LabelSet) -> NDArray[np.float64]:

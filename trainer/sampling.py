@@ -15,26 +15,37 @@ Indices = NDArray[np.int64]
 _POOLED_BATCHES: Final = 16
 
 
-def full_epoch(corpora: Sequence[str], quota: Mapping[str, int], rng: np.random.Generator) -> Indices:
-    """Every example; of a corpus with a quota, that many drawn anew, so that a large one does not drown the others.
+def full_epoch(
+    corpora: Sequence[str], quota: Mapping[str, int], rng: np.random.Generator, utterances: Indices | None = None
+) -> Indices:
+    """Every utterance; of a corpus with a quota, that many drawn anew, so that a large one does not drown the others.
 
     Args:
         corpora: corpus name of each example.
-        quota: most examples a corpus gives to one epoch; corpora not named give all.
+        quota: most utterances a corpus gives to one epoch; corpora not named give all.
         rng: the only source of chance.
+        utterances: `[examples]`, a number that the views of one utterance share: an epoch sees one view of each, drawn
+            anew; without it every example is an utterance.
 
     Returns:
         Positions, shuffled.
     """
     names = np.asarray(corpora)
+    seen = np.arange(names.size) if utterances is None else _one_of_each(utterances, rng)
     chosen = []
     for name in dict.fromkeys(corpora):
-        members = np.flatnonzero(names == name)
+        members = seen[names[seen] == name]
         limit = quota.get(name)
         if limit is not None and members.size > limit:
             members = rng.choice(members, size=limit, replace=False)
         chosen.append(members)
     return rng.permutation(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def _one_of_each(utterances: Indices, rng: np.random.Generator) -> Indices:
+    shuffled = rng.permutation(utterances.size)
+    _, first = np.unique(utterances[shuffled], return_index=True)
+    return np.sort(shuffled[first])
 
 
 def balanced_epoch(dominant: Indices, ambiguous: NDArray[np.bool_], rng: np.random.Generator) -> Indices:

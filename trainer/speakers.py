@@ -24,8 +24,8 @@ class Heard(Protocol):
     """What a history needs of an example."""
 
     @property
-    def speaker(self) -> str:
-        """Who speaks."""
+    def channel(self) -> str:
+        """Who speaks, over which line."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class SpeakerHistory:
         self._of_speaker: Mapping[str, list[int]] = defaultdict(list)
         for position, example in enumerate(examples):
             if example.moments:
-                self._of_speaker[example.speaker].append(position)
+                self._of_speaker[example.channel].append(position)
         self._running: list[SpeakerMoments] = [UNHEARD] * len(examples)
         rng = np.random.default_rng(RUNNING_SEED)
         for speaker in sorted(self._of_speaker):
@@ -66,7 +66,7 @@ class SpeakerHistory:
 
     def drawn(self, position: int, rng: np.random.Generator) -> SpeakerMoments:
         """What might have been heard before: some of the speaker's other examples, or none."""
-        others = self._of_speaker.get(self._examples[position].speaker, ())
+        others = self._of_speaker.get(self._examples[position].channel, ())
         if len(others) < 2 or rng.random() < FIRST_SEGMENT_SHARE:
             return UNHEARD
         count = int(rng.integers(1, LONGEST_HISTORY + 1))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
-import logging
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -18,17 +14,13 @@ from models.deepser import DeepSER
 from models.meta import MetaClassifier, member_answers, soup
 from models.speaker import UNHEARD, SpeakerStandardisation
 from trainer.artefacts import Artefacts
-from trainer.assembly import RunSpec, assemble, fingerprint_of
 from trainer.dataset import TrainingSet
-from trainer.errors import RecipeError
-from trainer.fitting import FitReport, Scores, fit, predict
-from trainer.members import Progress, member_config, stage_1, stage_2
-from trainer.objectives import Objective, class_weights
+from trainer.fitting import FitReport, Scores, Watch, development_macro_f1, fit, predict
+from trainer.members import member_config
+from trainer.objectives import class_weights
 from trainer.recipe import Recipe
 from trainer.sampling import Indices, balanced_epoch, full_epoch
 from trainer.splits import Split, leave_part
-
-log = logging.getLogger(__name__)
 
 ANSWERS = "answers"
 """Name of the meta-classifier's only input."""
@@ -46,6 +38,10 @@ class TrainedEnsemble:
     temperature: float
     abstain_below: float
     standardisation: SpeakerStandardisation
+    answers: TrainingSet
+    """What the members say of the held-out speakers: what stage 3 was fitted on."""
+    runs: tuple[MetaClassifier, ...]
+    """The meta-classifiers of stage 3, whose soup `meta` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,94 +54,8 @@ class EnsembleScores:
     """`[examples, 3]`."""
     members: dict[str, NDArray[np.float32]]
     """Posteriors by member, each `[examples, labels]`; uniform where a member has nothing to read."""
-
-
-def train_member(spec: RunSpec, name: str, announce: Announce | None = None, split: Split | None = None) -> None:
-    """Stages 1 and 2 of one member.
-
-    Args:
-        spec: the run.
-        name: of the member in the recipe.
-        announce: told after every epoch.
-        split: the examples, where they have been assembled before.
-    """
-    artefacts = Artefacts(spec)
-    if artefacts.has("stage2", name):
-        return
-    recipe = spec.recipe
-    member = next((m for m in recipe.members if m.name == name), None)
-    if member is None:
-        raise RecipeError(f"the recipe has no member {name!r}")
-    split = split or assemble(spec)
-    told = _announcer(announce)
-    if not artefacts.has("stage1", name):
-        trained = stage_1(member, recipe, split, told(f"{name}, stage 1"))
-        artefacts.save("stage1", name, trained.model.state_dict(), asdict(trained.report))
-    start = DeepSER(member_config(member, recipe, split.train.dims))
-    start.load_state_dict(artefacts.weights("stage1", name))
-    trained = stage_2(start, member, recipe, split, told(f"{name}, stage 2"))
-    artefacts.save("stage2", name, trained.model.state_dict(), asdict(trained.report))
-
-
-def _train_in_worker(spec: RunSpec, name: str) -> str:
-    with one_thread():
-        train_member(spec, name)
-    return name
-
-
-def run_stages(spec: RunSpec, *, jobs: int = 1, announce: Announce | None = None) -> TrainedEnsemble:
-    """All four stages, or what is left of them.
-
-    Args:
-        spec: the run.
-        jobs: members trained at the same time, each in a process of its own with one thread.
-        announce: told after every epoch, where one process trains; after every member, where several do.
-
-    Returns:
-        The ensemble; the same for the same seed, however often the run was interrupted.
-
-    Raises:
-        CorpusError: a corpus or its features are missing.
-        RecipeError: too few speakers to hold out, or the folder holds another run.
-    """
-    with one_thread():
-        return _run_stages(spec, jobs, announce)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch computes with one thread inside the block: sums over several come out in another last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _run_stages(spec: RunSpec, jobs: int, announce: Announce | None) -> TrainedEnsemble:
-    artefacts = Artefacts(spec)
-    waiting = [m.name for m in spec.recipe.members if not artefacts.has("stage2", m.name)]
-    split = assemble(spec)
-    artefacts.claim(fingerprint_of(split, spec.recipe))
-    # What stage 3 cannot do is better known before stage 1 than after stage 2.
-    _left_out(split.development, spec.recipe, 0)
-    if jobs > 1 and len(waiting) > 1:
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(max_workers=min(jobs, len(waiting)), mp_context=context) as pool:
-            futures = [pool.submit(_train_in_worker, spec, name) for name in waiting]
-            for done, future in enumerate(concurrent.futures.as_completed(futures), start=1):
-                name = future.result()
-                if announce is not None:
-                    best = float(artefacts.report("stage2", name)["best_macro_f1"])
-                    announce(f"{name}, stages 1 and 2", done, len(futures), best)
-    else:
-        for name in waiting:
-            train_member(spec, name, announce, split)
-    members = load_members(artefacts, spec.recipe, split.train.dims)
-    answers = answers_of(members, split.development)
-    stage_3(answers, artefacts, spec.recipe, announce)
-    return stage_4(answers, artefacts, spec.recipe, members, split.train.standardisation)
+    single: NDArray[np.float32]
+    """What the first meta-classifier of stage 3 says alone, under the temperature of all, `[examples, labels]`."""
 
 
 def load_members(artefacts: Artefacts, recipe: Recipe, dims: dict[str, int]) -> dict[str, DeepSER]:
@@ -193,14 +103,13 @@ def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce
     Members have never heard any of them: their answers there are what they will be in use. Each run is trained like a
     member, first on all, then on balanced subsets.
     """
-    told = _announcer(announce)
     power = recipe.meta.class_weight_power
     for run in range(recipe.meta.runs):
         name = f"run-{run}"
         if artefacts.has("stage3", name):
             continue
         seed = recipe.seed * 1000 + 900 + run
-        part = _left_out(answers, recipe, run)
+        part = left_out(answers, recipe, run)
         model = MetaClassifier(len(recipe.members), len(recipe.labels))
         if not recipe.meta.attributes_as_evidence:
             model.keep_attributes_from_logits()
@@ -220,11 +129,11 @@ def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce
                     (ANSWERS,),
                     epoch=epoch,
                     stage=stage,
-                    objective=Objective(recipe.cross_entropy_weight, recipe.attribute_weight),
+                    objective=recipe.objective,
                     mixup_alpha=recipe.mixup_alpha,
                     weights=weights,
                     seed=seed,
-                    progress=told(f"meta-classifier {run + 1}, stage 3"),
+                    watch=announcing(Watch(), announce, f"meta-classifier {run + 1}, stage 3"),
                 )
             )
         artefacts.save("stage3", name, model.state_dict(), {"fits": [asdict(report) for report in reports]})
@@ -242,24 +151,47 @@ def stage_4(
     Temperature and threshold are fitted on what the run that was trained without a speaker says of them.
     """
     runs = [artefacts.weights("stage3", f"run-{run}") for run in range(recipe.meta.runs)]
-    meta = MetaClassifier(len(recipe.members), len(recipe.labels))
+    meta, *single = (MetaClassifier(len(recipe.members), len(recipe.labels)).eval() for _ in range(len(runs) + 1))
     logits = np.zeros((len(answers), len(answers.labels)), dtype=np.float32)
     for run, state in enumerate(runs):
-        meta.load_state_dict(state)
-        outside = {e.id for e in _left_out(answers, recipe, run).development.examples}
+        single[run].load_state_dict(state)
+        outside = {e.id for e in left_out(answers, recipe, run).development.examples}
         rows = np.array([e.id in outside for e in answers.examples])
-        logits[rows] = predict(meta, answers, (ANSWERS,)).logits[rows]
+        logits[rows] = predict(single[run], answers, (ANSWERS,)).logits[rows]
     temperature = fit_temperature(logits, answers.targets)
     confidence = softmax(logits / temperature).max(axis=1)
     spoken = answers.spoken
     abstain_below = fit_abstention(confidence[spoken] if spoken.any() else confidence, recipe.target_coverage)
-    meta.load_state_dict(soup(runs))
+    meta.load_state_dict(_mixed(runs, answers, recipe))
     report = {"temperature": temperature, "abstain_below": abstain_below, "fitted_on": len(answers)}
     artefacts.save("stage4", "soup", meta.state_dict(), report)
-    return TrainedEnsemble(members, meta.eval(), temperature, abstain_below, standardisation)
+    return TrainedEnsemble(members, meta, temperature, abstain_below, standardisation, answers, tuple(single))
 
 
-def _left_out(answers: TrainingSet, recipe: Recipe, run: int) -> Split:
+def _mixed(runs: list[dict[str, torch.Tensor]], answers: TrainingSet, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """The soup of some runs: all, or greedily those that help.
+
+    Whoever is to say what helps was heard in training by all runs but one: with a linear meta-classifier held near its
+    start, that is little.
+    """
+    if recipe.meta.soup == "uniform":
+        return soup(runs)
+
+    def reached(chosen: list[dict[str, torch.Tensor]]) -> float:
+        meta = MetaClassifier(len(recipe.members), len(recipe.labels))
+        meta.load_state_dict(soup(chosen))
+        return development_macro_f1(predict(meta, answers, (ANSWERS,)), answers)
+
+    best_first = sorted(runs, key=lambda run: reached([run]), reverse=True)
+    chosen = best_first[:1]
+    for run in best_first[1:]:
+        if reached([*chosen, run]) >= reached(chosen):
+            chosen.append(run)
+    return soup(chosen)
+
+
+def left_out(answers: TrainingSet, recipe: Recipe, run: int) -> Split:
+    """What a run of stage 3 is trained on, and the speakers it is kept from."""
     return leave_part(answers, run, recipe.meta.runs, recipe.seed)
 
 
@@ -278,6 +210,7 @@ def score(trained: TrainedEnsemble, data: TrainingSet) -> EnsembleScores:
         softmax(scores.logits / trained.temperature),
         scores.attributes,
         {name: probabilities[:, column] for column, name in enumerate(trained.members)},
+        softmax(predict(trained.runs[0], answers, (ANSWERS,)).logits / trained.temperature),
     )
 
 
@@ -287,10 +220,8 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _announcer(announce: Announce | None) -> Callable[[str], Progress | None]:
-    def for_model(what: str) -> Progress | None:
-        if announce is None:
-            return None
-        return lambda epoch, epochs, reached: announce(what, epoch, epochs, reached)
-
-    return for_model
+def announcing(watch: Watch, announce: Announce | None, what: str) -> Watch:
+    """The same watch, its progress announced under a name."""
+    if announce is None:
+        return watch
+    return replace(watch, progress=lambda epoch, epochs, reached: announce(what, epoch, epochs, reached))

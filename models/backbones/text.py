@@ -1,4 +1,4 @@
-"""The text backbone: token representations of what was said."""
+"""The text backbones: token representations of what was said."""
 
 from __future__ import annotations
 
@@ -11,38 +11,58 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel
-from transformers.utils.logging import disable_progress_bar
 
+from models.backbones.checkpoint import choose_device, load_frozen, precision_on, read_layers, require
+from models.backbones.registry import KINDS
 from models.errors import WeightsError
 
 SUMMED_LAYERS: Final = 4
 MAX_TOKENS: Final = 128
 ENGLISH: Final = frozenset({"en"})
 
+_TEXT_MODELS: Final = tuple(name for name, kind in KINDS.items() if kind == "linguistic")
+
 
 class TextEncoder:
-    """A frozen BERT-like encoder: the sum of its last four hidden layers, special tokens dropped (paper, features).
+    """A frozen BERT-like encoder: its last hidden layers, special tokens dropped (paper, features).
 
-    Thread-safe: the model is only read.
+    The same text gives the same features alone and in any batch. Thread-safe: the model is only read.
     """
 
-    def __init__(self, folder: Path, *, languages: frozenset[str] = ENGLISH) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        languages: frozenset[str] = ENGLISH,
+        architecture: str | Sequence[str] = _TEXT_MODELS,
+        layers: int = SUMMED_LAYERS,
+        stacked: bool = False,
+        device: str = "cpu",
+    ) -> None:
         """Loads the model.
 
         Args:
             folder: model folder in the hub's format, with `tokenizer.json`.
             languages: ISO 639-1 codes of the languages it represents well.
+            architecture: what it must be; any BERT-like encoder by default.
+            layers: hidden layers that are read, counted from the last.
+            stacked: whether they stand side by side; else they are summed.
+            device: `cpu`, `cuda` or `auto`.
 
         Raises:
-            WeightsError: the folder does not hold a model that transformers can load.
+            FeatureError: the device is not there.
+            WeightsError: the folder does not hold such a model, or none that transformers can load.
         """
         self.languages = languages
-        disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._layers = layers
+        self._stacked = stacked
+        self._device = choose_device(device)
+        require(folder, architecture, layers)
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._model = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
         except Exception as error:
             raise WeightsError(f"no usable text encoder in {folder}: {error}") from error
+        self._model = load_frozen(folder, AutoModel, self._device, precision_on(self._device))
         self._tokenizer.enable_truncation(max_length=MAX_TOKENS)
         self._tokenizer.no_padding()
 
@@ -53,21 +73,24 @@ class TextEncoder:
             texts: what was said; an empty text gives no tokens.
 
         Returns:
-            Per text `[tokens, dim]`, without the tokens that open and close a sequence; at most `MAX_TOKENS` - 2.
+            Per text `[tokens, dim]`, without the tokens that open and close a sequence; at most `MAX_TOKENS` - 2. Where
+            layers are stacked, `[tokens, layers * dim]`.
         """
         if not texts:
             return []
         encodings = self._tokenizer.encode_batch(list(texts))
         longest = max(len(encoding.ids) for encoding in encodings)
-        ids = torch.zeros(len(texts), longest, dtype=torch.long)
+        ids = torch.full((len(texts), longest), self._model.config.pad_token_id or 0, dtype=torch.long)
         mask = torch.zeros(len(texts), longest, dtype=torch.long)
         for row, encoding in enumerate(encodings):
             ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
             mask[row, : len(encoding.ids)] = 1
         with torch.inference_mode():
-            hidden = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-            summed = torch.stack(hidden[-SUMMED_LAYERS:]).sum(dim=0).numpy()
+            hidden = self._model(
+                input_ids=ids.to(self._device), attention_mask=mask.to(self._device), output_hidden_states=True
+            ).hidden_states
+            features = read_layers(hidden, self._layers, stacked=self._stacked).cpu().numpy()
         return [
-            np.ascontiguousarray(summed[row, : len(encoding.ids)][np.array(encoding.special_tokens_mask) == 0])
+            np.ascontiguousarray(features[row, : len(encoding.ids)][np.array(encoding.special_tokens_mask) == 0])
             for row, encoding in enumerate(encodings)
         ]

@@ -250,6 +250,7 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     """
     from models.backbones.prosody import ProsodyExtractor
     from models.backbones.registry import backbone
+    from models.backbones.sources import backbone_folder
     from models.backbones.text import TextEncoder
     from models.backbones.whisper import WhisperEncoder
     from models.bundle import find_bundle, load_bundle
@@ -260,6 +261,11 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     bundle = load_bundle(find_bundle(settings.ensemble.bundle))
     text_encoders = {}
     for entry in bundle.manifest.backbones:
+        if entry.source is not None:
+            raise RecognitionError(
+                f"bundle {bundle.manifest.name} reads {entry.name} from a checkpoint of its own ({entry.source}), "
+                "which is not computed live: choose another bundle"
+            )
         spec = backbone(entry.name)
         if spec.version != entry.version:
             raise RecognitionError(
@@ -267,8 +273,12 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
                 f"computes version {spec.version}: train it again"
             )
         if spec.kind == "linguistic" and spec.weights is not None:
-            folder = weights_folder(spec.weights, settings.weights, progress=True)
-            text_encoders[entry.name] = TextEncoder(folder, languages=spec.languages or frozenset())
+            text_encoders[entry.name] = TextEncoder(
+                backbone_folder(spec, settings.weights, progress=True),
+                languages=spec.languages or frozenset(),
+                layers=entry.layers or spec.layers,
+                stacked=any(m.layers > 1 for m in bundle.manifest.modalities if m.backbone == entry.name),
+            )
     encoder = WhisperEncoder(
         weights_folder(asr.model, settings.weights, progress=True), compute_type=asr.compute_type, threads=asr.threads
     )

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from benchmarks import features
 from benchmarks.feature_reading import drop_page_cache, measure_reading, measure_steps
 from benchmarks.features import chosen, main, measure_backbones, measure_extraction
-from models.backbones.registry import BACKBONES
+from models.backbones.registry import BackboneSpec, backbone
 from tests.fakes.corpora import corpus_of, utterance, write_tone
 from tests.fakes.extractors import FakeExtractor
 from trainer import feature_library
@@ -36,8 +36,8 @@ def clips(tmp_path: Path) -> Corpus:
 
 @pytest.fixture
 def backbones(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def load(name: str, weights: object = None, *, threads: int = 0) -> Extractor:
-        return FakeExtractor(BACKBONES[name].dim)
+    def load(source: str | BackboneSpec, weights: object = None, **_: object) -> Extractor:
+        return FakeExtractor((backbone(source) if isinstance(source, str) else source).dim)
 
     monkeypatch.setattr(features, "open_extractor", load)
     monkeypatch.setattr(feature_library, "open_extractor", load)

@@ -35,10 +35,24 @@ class CompiledBundle:
 
 
 def tiny_bundle(
-    folder: Path, *, width: int = 8, seed: int = 0, members: dict[str, tuple[str, ...]] | None = None
+    folder: Path,
+    *,
+    width: int = 8,
+    seed: int = 0,
+    members: dict[str, tuple[str, ...]] | None = None,
+    layers: dict[str, int] | None = None,
 ) -> Bundle:
-    """Writes a bundle of tiny random members to `folder` and loads it."""
+    """Writes a bundle of tiny random members to `folder` and loads it.
+
+    Args:
+        folder: where to.
+        width: of the members.
+        seed: of their weights.
+        members: modalities by member.
+        layers: hidden layers that stand side by side in a modality, where there are several.
+    """
     torch.manual_seed(seed)
+    stacked = layers or {}
     chosen = MEMBERS if members is None else members
     trained = {}
     for name, modalities in chosen.items():
@@ -48,8 +62,11 @@ def tiny_bundle(
             labels=len(LABELS),
             width=width,
             feed_forward=2 * width,
+            layers=tuple(stacked.get(m, 1) for m in modalities),
         )
         member = DeepSER(config)
+        for mix in member.layer_mixes.values():
+            torch.nn.init.normal_(mix.scores)
         trained[name] = (config.to_dict(), {k: v.numpy() for k, v in member.state_dict().items()})
     meta = MetaClassifier(len(chosen), len(LABELS))
     generator = np.random.default_rng(seed)
@@ -70,6 +87,7 @@ def tiny_bundle(
                     "backbone": BACKBONE_OF[m],
                     "dim": BACKBONES[BACKBONE_OF[m]].dim,
                     "stride": 1 if m == "text" else 2,
+                    "layers": stacked.get(m, 1),
                 }
                 for m in used
             ],

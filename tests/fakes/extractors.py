@@ -20,10 +20,14 @@ class FakeExtractor:
 
     def __init__(self, dim: int, *, batch: int = 4, poison: frozenset[str] = frozenset()) -> None:
         """Takes the width of its features and the ids on which it fails."""
-        self.batch = batch
         self.batches: list[list[str]] = []
+        self._batch = batch
         self._dim = dim
         self._poison = poison
+
+    def room(self, clip: Clip) -> int:
+        """As many as it was told."""
+        return self._batch
 
     def bucket(self, clip: Clip) -> Hashable:
         """One bucket for a second of audio; clips above three seconds fit none."""

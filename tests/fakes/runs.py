@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from models.backbones.registry import BACKBONES
 from tests.fakes.corpora import write_tone
+from trainer.artefacts import Artefacts
 from trainer.assembly import RunSpec
 from trainer.feature_policy import store_spec
 from trainer.features import FeatureStore
@@ -19,6 +21,13 @@ from trainer.recipe import Recipe, load_recipe
 from trainer.stages import TrainedEnsemble
 
 LABELS: Final = ("angry", "sad", "happy", "neutral")
+MEMBERS: Final = ("both", "voice", "words")
+MODELS: Final = (
+    *((stage, name) for stage in ("stage1", "stage2") for name in MEMBERS),
+    *(("stage3", f"run-{run}") for run in range(3)),
+    ("stage4", "soup"),
+)
+"""Stage and name of everything a run of the recipe below leaves."""
 MODALITIES: Final = {"prosody": ("prosody", 8), "text": ("minilm-l6", 1)}
 """Backbone and stride by modality."""
 VOICES, LINES, COMMENTS = "voices", "lines", "comments"
@@ -136,6 +145,28 @@ class TinyRun:
     trained: TrainedEnsemble
     told: list[tuple[str, int, int, float]]
     """Everything it announced."""
+
+
+def changed(recipe: Recipe, **values: object) -> Recipe:
+    """The recipe with other values."""
+    return Recipe.model_validate({**recipe.model_dump(), **values})
+
+
+def assert_same_run(one: RunSpec, other: RunSpec) -> None:
+    """Whether two runs left the same weights, bit for bit."""
+    mine, theirs = weights_of(one), weights_of(other)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def weights_of(spec: RunSpec) -> dict[str, torch.Tensor]:
+    """Every tensor a run left, by stage, model and name."""
+    artefacts = Artefacts(spec)
+    return {
+        f"{stage}/{name}/{key}": value
+        for stage, name in MODELS
+        for key, value in artefacts.weights(stage, name).items()
+    }
 
 
 def tiny_data(folder: Path, *, sign: str = "-") -> TinyData:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,10 +45,58 @@ TOY = WeightSpec(
 )
 
 
-def register_toy(patch: pytest.MonkeyPatch) -> None:
+COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
+LOOSE = replace(
+    TOY,
+    files=(replace(TOY.files[0], members=()), WeightFile("config.json")),
+    hub=HubRepository("toys/toy", None),
+    profile="large",
+)
+"""The toy as a release knows it that pins neither its commit nor its `config.json`."""
+
+
+def register_toy(patch: pytest.MonkeyPatch, toy: WeightSpec = TOY) -> None:
     """Makes the toy the only entry of the registry."""
-    patch.setattr(models.weights_registry, "WEIGHTS", {"toy": TOY})
-    patch.setattr(models.weights, "WEIGHTS", {"toy": TOY})
+    patch.setattr(models.weights_registry, "WEIGHTS", {"toy": toy})
+    patch.setattr(models.weights, "WEIGHTS", {"toy": toy})
+
+
+@dataclass
+class FakeHub:
+    """A hub that holds one repository at one commit, and says of its files what the real one says.
+
+    Attributes:
+        contents: its files; those in `large` are kept as large files, by their SHA-256, the others by their Git blob.
+        asked: repository, file and revision of every download.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=lambda: dict(CONTENTS))
+    large: tuple[str, ...] = ("model.bin",)
+    commit: str = COMMIT
+    sent: dict[str, bytes] = field(default_factory=dict)
+    """What is sent instead of what is held."""
+    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+    def install(self, patch: pytest.MonkeyPatch) -> FakeHub:
+        """Stands in for the real one."""
+        patch.setattr("huggingface_hub.hf_hub_download", self.download)
+        patch.setattr("huggingface_hub.HfApi.model_info", self.model_info)
+        return self
+
+    def download(self, repository: str, name: str, *, revision: str | None, local_dir: Path, **_: object) -> str:
+        self.asked.append((repository, name, revision))
+        return str(write_files(Path(local_dir), {name: self.sent.get(name, self.contents[name])}) / name)
+
+    def model_info(self, repository: str, *, revision: str | None, files_metadata: bool) -> SimpleNamespace:
+        if not files_metadata:
+            raise ValueError("without files_metadata the hub says nothing of sizes and hashes")
+        siblings = [self._sibling(name, data) for name, data in self.contents.items()]
+        return SimpleNamespace(id=repository, sha=revision or self.commit, siblings=siblings)
+
+    def _sibling(self, name: str, data: bytes) -> SimpleNamespace:
+        blob = hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest()  # noqa: S324 - as Git does
+        large = SimpleNamespace(sha256=hashlib.sha256(data).hexdigest()) if name in self.large else None
+        return SimpleNamespace(rfilename=name, size=len(data), blob_id=blob, lfs=large)
 
 
 def only_wheels_in(folder: Path) -> dict[str, str]:

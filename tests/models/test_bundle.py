@@ -373,3 +373,11 @@ def test_a_shipped_bundle_is_found_by_name(tmp_path: Path, original: Path, monke
     assert shipped_bundle() == find_bundle("base") == tmp_path / "base"
     with pytest.raises(BundleError, match="there are base"):
         shipped_bundle("large")
+
+
+def test_members_that_weigh_layers_keep_their_weights(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny", layers={"acoustic": 4})
+    member = bundle.ensemble().members[0]
+    assert member.config.layers == (4, 1)
+    assert member.layer_mixes["acoustic"].scores.std() > 0
+    assert {m.name: m.layers for m in bundle.manifest.modalities} == {"acoustic": 4, "prosody": 1, "text": 1}

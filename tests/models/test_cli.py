@@ -11,7 +11,7 @@ from models.bundle import Bundle
 from models.compile import EngineReport
 from models.console import main
 from tests.fakes.bundles import tiny_bundle
-from tests.fakes.weights import MODEL, register_toy, write_files
+from tests.fakes.weights import LOOSE, MODEL, register_toy, write_files
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDUSA_WEIGHTS__CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDUSA_WEIGHTS__SOURCES", "folder")
-    monkeypatch.setenv("MEDUSA_WEIGHTS__FOLDER", str(write_files(tmp_path / "mine")))
+    monkeypatch.setenv("MEDUSA_WEIGHTS__FOLDER", str(write_files(tmp_path / "mine" / "toy").parent))
     return tmp_path / "cache"
 
 
@@ -36,6 +36,27 @@ def test_fetch_brings_everything_and_list_shows_it(capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out) == {"name": "toy", "folder": str(cache / "toy")}
     assert main(["weights", "list", "--json"]) == 0
     assert states(capsys) == ["ready"]
+
+
+def test_fetch_leaves_the_large_profile_until_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_toy(monkeypatch, LOOSE)
+    assert main(["weights", "fetch", "--json"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["weights", "fetch", "--profile", "large", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "toy", "folder": str(cache / "toy")}
+
+
+def test_list_says_who_pins_what(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["weights", "list"])
+    assert "  pinned by this release\n" in capsys.readouterr().out
+    register_toy(monkeypatch, LOOSE)
+    main(["weights", "list"])
+    assert "  model.bin pinned by this release; config.json to be pinned on first use\n" in capsys.readouterr().out
+    main(["weights", "fetch", "toy"])
+    main(["weights", "list"])
+    assert "  model.bin pinned by this release; config.json pinned on first use\n" in capsys.readouterr().out
 
 
 def test_verify_fails_on_damage_and_names_the_file(capsys: pytest.CaptureFixture[str], cache: Path) -> None:

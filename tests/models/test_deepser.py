@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.deepser import MASKED, DeepSER, DeepSERConfig, Encoder, TransformerLayer
+from models.deepser import MASKED, AttentiveStatistics, DeepSER, DeepSERConfig, Encoder, LayerMix, TransformerLayer
 from models.errors import FeatureError
 
 DIMS = {"acoustic": 6, "prosody": 3, "text": 5}
@@ -92,6 +93,48 @@ def test_the_latent_is_a_linear_map_of_every_h3_and_the_second_fusion() -> None:
     torch.testing.assert_close(model.fuse(inputs, masks), expected)
 
 
+def test_late_fusion_reads_the_summaries_of_the_modalities_alone() -> None:
+    model = member(fusion="late")
+    inputs, masks = batch_of({"acoustic": [4, 3], "prosody": [4, 2], "text": [2, 2]})
+    summaries = [model.encoders[name](inputs[name], masks[name]).h3 for name in DIMS]
+    torch.testing.assert_close(model.fuse(inputs, masks), model.latent(torch.cat(summaries, dim=1)))
+    assert not [name for name, _ in model.named_parameters() if "fusion" in name]
+
+
+class TestAttentiveStatistics:
+    def pooling(self) -> AttentiveStatistics:
+        torch.manual_seed(0)
+        return AttentiveStatistics(8).eval()
+
+    def test_it_starts_from_mean_and_deviation_over_real_frames(self) -> None:
+        pool, x = self.pooling(), torch.randn(2, 5, 8)
+        found = pool(x, mask_of([5, 2], 5))
+        for row, frames in ((0, 5), (1, 2)):
+            real = x[row, :frames]
+            statistics = torch.cat([real.mean(0), real.std(0, correction=0).clamp(min=1e-3)])
+            torch.testing.assert_close(found[row], pool.merge(statistics), atol=1e-5, rtol=1e-4)
+
+    def test_frames_it_attends_to_count_more(self) -> None:
+        pool = self.pooling()
+        with torch.no_grad():
+            pool.hidden.weight.copy_(torch.eye(8))
+            pool.score.weight.fill_(10.0)
+        x = torch.zeros(1, 3, 8)
+        x[0, 1] = 1.0
+        merged: list[Tensor] = []
+        pool.merge.register_forward_pre_hook(lambda _, given: merged.append(given[0]))
+        pool(x, mask_of([3], 3))
+        assert (merged[0][0, :8] > 0.99).all()
+
+    def test_a_row_without_frames_is_zero_and_keeps_gradients_finite(self) -> None:
+        pool, x = self.pooling(), torch.randn(2, 3, 8, requires_grad=True)
+        found = pool(x, mask_of([3, 0], 3))
+        assert torch.equal(found[1], torch.zeros(8))
+        found.sum().backward()
+        assert x.grad is not None
+        assert torch.isfinite(x.grad).all()
+
+
 def test_the_head_is_relu_then_linear_with_attributes_from_1_to_7() -> None:
     model = member()
     latent = torch.randn(5, 8)
@@ -115,12 +158,17 @@ def test_the_forward_pass_is_fusion_and_head() -> None:
 rows = st.fixed_dictionaries({name: st.integers(0, 9) for name in DIMS})
 
 
-@given(batch=st.lists(rows, min_size=1, max_size=5), room=st.integers(0, 6), garbage=st.floats(-1e3, 1e3))
-@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.lists(rows, min_size=1, max_size=5),
+    room=st.integers(0, 6),
+    garbage=st.floats(-1e3, 1e3),
+    shape=st.sampled_from([{}, {"pooling": "attentive_statistics"}, {"fusion": "late"}]),
+)
+@settings(max_examples=60, deadline=None)
 def test_a_row_scores_the_same_alone_and_in_any_batch_whatever_the_padding_holds(
-    batch: list[dict[str, int]], room: int, garbage: float
+    batch: list[dict[str, int]], room: int, garbage: float, shape: dict[str, str]
 ) -> None:
-    model = member(heads=2, depth=2)
+    model = member(heads=2, depth=2, **shape)
     lengths = {name: [row[name] for row in batch] for name in DIMS}
     inputs, masks = batch_of(lengths, room)
     for name in DIMS:
@@ -204,8 +252,49 @@ def test_standardisation_that_does_not_fit_is_refused(
         member().set_standardisation(modality, mean, deviation)
 
 
+class TestLayers:
+    def test_layers_side_by_side_are_averaged_with_equal_weights_at_first(self) -> None:
+        inputs, masks = batch_of({"acoustic": [4], "prosody": [4], "text": [2]})
+        stacked = member(layers=(2, 1, 1))
+        plain = member(dims=(3, 3, 5))
+        plain.load_state_dict(
+            {
+                name: value
+                for name, value in stacked.state_dict().items()
+                if not name.startswith(("layer", "acoustic_"))
+            },
+            strict=False,
+        )
+        halves = inputs["acoustic"].split(3, dim=-1)
+        averaged = {**inputs, "acoustic": (halves[0] + halves[1]) / 2}
+        torch.testing.assert_close(stacked(inputs, masks).logits, plain(averaged, masks).logits, atol=1e-6, rtol=1e-5)
+
+    def test_their_weights_are_learnt_and_add_up_to_one(self) -> None:
+        mix = LayerMix(2)
+        with torch.no_grad():
+            mix.scores.copy_(torch.tensor([0.0, 3.0]).log1p())
+        mixed = mix(torch.tensor([[[1.0, 2.0, 11.0, 12.0]]]))
+        torch.testing.assert_close(mixed, torch.tensor([[[9.0, 10.0]]]))
+        mixed.sum().backward()
+        assert mix.scores.grad is not None
+        assert (mix.scores.grad != 0).all()
+
+    def test_standardisation_is_of_every_layer(self) -> None:
+        model = member(layers=(2, 1, 1))
+        model.set_standardisation("acoustic", torch.zeros(6), torch.ones(6))
+        with pytest.raises(FeatureError, match="needs 6 means"):
+            model.set_standardisation("acoustic", torch.zeros(3), torch.ones(3))
+
+    def test_a_configuration_names_layers_only_where_there_are_any_to_weigh(self) -> None:
+        assert CONFIG.layers == (1, 1, 1)
+        assert "layers" not in CONFIG.to_dict()
+        assert member(layers=(3, 1, 1)).config.to_dict()["layers"] == [3, 1, 1]
+
+
 def test_a_configuration_survives_a_round_trip_through_plain_values() -> None:
     assert DeepSERConfig.from_dict(CONFIG.to_dict()) == CONFIG
+    several = replace(CONFIG, layers=(3, 1, 5))
+    assert DeepSERConfig.from_dict(several.to_dict()) == several
 
 
 @pytest.mark.parametrize(
@@ -224,7 +313,12 @@ def test_a_configuration_survives_a_round_trip_through_plain_values() -> None:
         ({"heads": 3}, "cannot be shared by 3 heads"),
         ({"dropout": 1.0}, "dropout must lie in"),
         ({"input_dropout": -0.1}, "dropout must lie in"),
+        ({"pooling": "max"}, "unknown pooling 'max'"),
+        ({"fusion": "none"}, "fusion 'none'"),
         ({"colour": "red"}, "colour"),
+        ({"layers": [4, 1, 1]}, r"dims \[6, 3, 5\] do not hold \[4, 1, 1\] layers"),
+        ({"layers": [2, 1]}, r"do not hold \[2, 1\] layers"),
+        ({"layers": [2, 0, 1]}, r"do not hold \[2, 0, 1\] layers"),
     ],
 )
 def test_an_impossible_configuration_is_refused(changes: dict[str, Any], message: str) -> None:

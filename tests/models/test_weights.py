@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -317,5 +318,17 @@ def test_settings_come_from_the_environment_when_none_are_given(
 def test_every_backbone_finds_its_weights_in_the_registry() -> None:
     needed = {spec.weights for spec in BACKBONES.values() if spec.weights}
     assert needed == set(WEIGHTS)
+
+
+def test_what_the_base_profile_reads_is_pinned_to_the_byte() -> None:
+    for spec in (spec for spec in WEIGHTS.values() if spec.profile == "base"):
+        assert spec.is_pinned
+        assert all(len(file.sha256 or "") == 64 and file.size_bytes and file.members for file in spec.files)
+
+
+def test_a_pin_of_a_release_is_a_size_and_a_sha256_and_a_commit_is_whole() -> None:
     for spec in WEIGHTS.values():
-        assert all(len(file.sha256) == 64 and file.size_bytes > 0 and file.members for file in spec.files)
+        assert spec.hub is None or spec.hub.revision is None or re.fullmatch("[0-9a-f]{40}", spec.hub.revision)
+        for file in spec.files:
+            assert (file.sha256 is None) == (file.size_bytes is None)
+            assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.runs import TinyData, TinyRun, tiny_data
-from trainer.stages import run_stages
+from trainer.running import run_stages
 
 
 @pytest.fixture(scope="session")

@@ -9,22 +9,16 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
-from models.emotions import LabelSet
 from tests.fakes.runs import COMMENTS, LINES, VOICES, TinyData, TinyRun
-from trainer import evaluation, stages
+from trainer import evaluation, running, stages
+from trainer.aggregation import AGGREGATIONS, HARD_VOTING, SOFT_VOTING, best_member, hard_voting, soft_voting
 from trainer.assembly import RunSpec, assemble
-from trainer.errors import CorpusError, RecipeError
-from trainer.evaluation import (
-    Scored,
-    evaluate_bundle,
-    evaluate_folds,
-    evaluate_left_out,
-    evaluation_set,
-    present_labels,
-    soft_voting,
-)
+from trainer.errors import MetricError, RecipeError
+from trainer.evaluation import evaluate_bundle, evaluate_folds, evaluate_left_out, held_out_of
+from trainer.evaluation_sets import EvaluationSets, evaluation_sets
 from trainer.export import export_bundle
 from trainer.recipe import Recipe
+from trainer.running import Execution
 from trainer.splits import Split
 from trainer.stages import score
 
@@ -41,7 +35,7 @@ def assembled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunSpec, Split]]:
         seen.append((spec, split))
         return split
 
-    monkeypatch.setattr(stages, "assemble", watching)
+    monkeypatch.setattr(running, "assemble", watching)
     return seen
 
 
@@ -76,13 +70,18 @@ def everybody(split: Split) -> set[str]:
     return {e.speaker for side in (split.train, split.development) for e in side.examples}
 
 
+def sets_of(spec: RunSpec, corpus: str) -> EvaluationSets:
+    return evaluation_sets(spec.recipe, spec.corpora, spec.features, corpus)
+
+
 class TestFolds:
     def test_no_speaker_is_scored_by_an_ensemble_that_heard_them(
         self, tiny: TinyData, quick: Recipe, tmp_path: Path, assembled: list[tuple[RunSpec, Split]]
     ) -> None:
         said: list[str] = []
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
-        scored, data = evaluate_folds(spec, VOICES, 2, jobs=1, started=said.append)
+        sets = sets_of(spec, VOICES)
+        evaluation = evaluate_folds(spec, VOICES, 2, sets, execution=Execution(device="cpu"), started=said.append)
         speakers = {f"{VOICES}/s{i}" for i in range(8)}
         tested = [speakers - everybody(split) for _, split in assembled]
         assert tested[0] | tested[1] == speakers
@@ -92,30 +91,46 @@ class TestFolds:
             assert {s for e in run.excluded for s in e.speakers} == fold
             assert {e.corpus for e in split.train.examples} == {VOICES, LINES, COMMENTS}
 
-        assert sorted(scored.ids) == sorted(e.id for e in data.examples)
-        assert len(scored.ids) == len(set(scored.ids)) == 64
+        ids = evaluation.views["clean"].ids
+        assert sorted(ids) == sorted(e.id for e in sets.first.examples)
+        assert len(ids) == len(set(ids)) == 64
+        assert evaluation.notes[0] == "Every speaker was scored by an ensemble trained without them."
+        assert evaluation.notes[1].endswith("not on what is scored: both (2).")
 
-    def test_scores_and_truth_are_joined_by_example(
-        self, tiny: TinyData, quick: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_scores_and_truth_are_joined_by_example_in_every_view(
+        self, tiny: TinyData, quick: Recipe, whole_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Instead of an ensemble, something that says of every example which it is.
         def naming(_trained: object, data: evaluation.TrainingSet) -> stages.EnsembleScores:
-            named = np.array([[_number(e.id), 0, 0, 0] for e in data.examples], dtype=np.float32)
-            return stages.EnsembleScores(named, np.zeros((len(data), 3), np.float32), {"both": -named})
+            named = np.array([[_number(e.id), 1, 0, 0] for e in data.examples], dtype=np.float32)
+            return stages.EnsembleScores(
+                named, np.zeros((len(data), 3), np.float32), dict.fromkeys(MODELS[1:], named), named
+            )
 
-        monkeypatch.setattr(evaluation, "run_stages", lambda *_, **__: None)
+        trained: list[RunSpec] = []
+        monkeypatch.setattr(
+            evaluation, "run_stages", lambda spec, *_, **__: (trained.append(spec), whole_run.trained)[1]
+        )
         monkeypatch.setattr(evaluation, "score", naming)
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
-        scored, data = evaluate_folds(spec, VOICES, 3, jobs=1, started=lambda _: None)
-        assert scored.probabilities["ensemble"][:, 0].tolist() == [_number(i) for i in scored.ids]
-        assert scored.probabilities["both"][:, 0].tolist() == [-_number(i) for i in scored.ids]
-        truth = {e.id: (int(e.target.argmax()), e.speaker) for e in data.examples}
-        assert [truth[i] for i in scored.ids] == list(zip(scored.true.tolist(), scored.speakers, strict=True))
+        clean = sets_of(spec, VOICES).first
+        # Another view in another order, which lacks a clip.
+        other = clean.select(np.arange(len(clean))[:0:-1])
+        sets = EvaluationSets({"clean": clean, "telephone": other}, 0, {})
+        found = evaluate_folds(spec, VOICES, 3, sets, execution=Execution(device="cpu"), started=lambda _: None).views
+        truth = {e.id: (int(e.target.argmax()), e.speaker) for e in clean.examples}
+        assert len(trained) == 3
+        assert {view: len(scored.ids) for view, scored in found.items()} == {"clean": 64, "telephone": 63}
+        for scored in found.values():
+            assert scored.probabilities["ensemble"][:, 0].tolist() == [_number(i) for i in scored.ids]
+            assert [truth[i] for i in scored.ids] == list(zip(scored.true.tolist(), scored.speakers, strict=True))
 
     def test_more_folds_than_speakers_are_refused(self, tiny: TinyData, quick: Recipe, tmp_path: Path) -> None:
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
         with pytest.raises(RecipeError, match="8 speakers cannot be dealt into 9 folds"):
-            evaluate_folds(spec, VOICES, 9, jobs=1, started=lambda _: None)
+            evaluate_folds(
+                spec, VOICES, 9, sets_of(spec, VOICES), execution=Execution(device="cpu"), started=lambda _: None
+            )
 
 
 class TestLeavingOut:
@@ -123,52 +138,94 @@ class TestLeavingOut:
         self, tiny: TinyData, quick: Recipe, tmp_path: Path, assembled: list[tuple[RunSpec, Split]]
     ) -> None:
         spec = replace(tiny.spec("unused", quick), folder=tmp_path)
-        scored, _ = evaluate_left_out(spec, LINES, jobs=1, started=lambda _: None)
+        evaluation = evaluate_left_out(
+            spec, LINES, sets_of(spec, LINES), execution=Execution(device="cpu"), started=lambda _: None
+        )
         ((_, split),) = assembled
         assert not [s for s in everybody(split) if s.startswith(LINES)]
-        assert {i.partition("/")[0] for i in scored.ids} == {LINES}
-        assert len(scored.ids) == 18
+        ids = evaluation.views["clean"].ids
+        assert {i.partition("/")[0] for i in ids} == {LINES}
+        assert len(ids) == 18
 
-    def test_it_is_scored_over_the_classes_it_has(self, tiny: TinyData, whole_run: TinyRun) -> None:
+
+class TestAggregations:
+    @pytest.fixture
+    def evaluated(self, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> evaluation.Evaluation:
+        """The whole run, as if it had been trained without the corpus."""
+        monkeypatch.setattr(evaluation, "run_stages", lambda *_, **__: whole_run.trained)
         spec = whole_run.spec
-        data = evaluation_set(spec.recipe, spec.corpora, spec.features, LINES)
-        present = present_labels(data)
-        assert present == LabelSet(("angry", "sad", "neutral"))
-        wrong = np.tile([0.1, 0.0, 0.9, 0.0], (len(data), 1))
-        scored = Scored([e.id for e in data.examples], [e.speaker for e in data.examples], data.dominant, {"m": wrong})
-        (result,) = scored.measured(data.labels, present)
-        # What it wanted to say of the class that is not there does not count: angry is left.
-        assert result.accuracy == pytest.approx(1 / 3)
-        assert result.labels == present
+        return evaluate_left_out(
+            spec, VOICES, sets_of(spec, VOICES), execution=Execution(device="cpu"), started=lambda _: None
+        )
 
+    def test_all_stand_beside_ensemble_and_members(self, evaluated: evaluation.Evaluation) -> None:
+        scored = evaluated.views["clean"]
+        assert list(scored.probabilities) == [*MODELS, *AGGREGATIONS]
+        assert scored.members == ("both", "voice", "words")
+        for values in scored.probabilities.values():
+            np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
 
-class TestSets:
-    def test_only_what_people_agreed_on_is_scored(self, tiny: TinyData) -> None:
-        spec = tiny.spec("unused")
-        data = evaluation_set(spec.recipe, spec.corpora, spec.features, VOICES)
-        assert len(data) == 64
-        assert not data.ambiguous.any()
+    def test_each_is_made_of_the_members_posteriors(self, whole_run: TinyRun, evaluated: evaluation.Evaluation) -> None:
+        probabilities = evaluated.views["clean"].probabilities
+        members = np.stack([probabilities[name] for name in MODELS[1:]], axis=1)
+        np.testing.assert_allclose(probabilities[SOFT_VOTING], soft_voting(members), atol=1e-6)
+        np.testing.assert_allclose(probabilities[HARD_VOTING], hard_voting(members), atol=1e-6)
+        data = sets_of(whole_run.spec, VOICES).first
+        np.testing.assert_allclose(
+            probabilities["single meta-classifier"], score(whole_run.trained, data).single, atol=1e-6
+        )
 
-    @pytest.mark.parametrize(("split", "count"), [("test", 3), ("train", 32), (None, 35)])
-    def test_a_split_may_be_asked_for(self, tiny: TinyData, split: str | None, count: int) -> None:
-        spec = tiny.spec("unused")
-        assert len(evaluation_set(spec.recipe, spec.corpora, spec.features, COMMENTS, split=split)) == count
+    def test_the_best_member_is_the_best_on_held_out_speech(
+        self, whole_run: TinyRun, evaluated: evaluation.Evaluation
+    ) -> None:
+        held_out = held_out_of(whole_run.trained)
+        best = MODELS[1:][best_member(held_out.of_kind(np.array([True])))]
+        probabilities = evaluated.views["clean"].probabilities
+        np.testing.assert_array_equal(probabilities["best member"], probabilities[best])
+        assert evaluated.notes[1].endswith(f"not on what is scored: {best}.")
 
-    def test_an_empty_split_is_named(self, tiny: TinyData) -> None:
-        spec = tiny.spec("unused")
-        with pytest.raises(CorpusError, match="voices has no utterance to evaluate on in split test"):
-            evaluation_set(spec.recipe, spec.corpora, spec.features, VOICES, split="test")
+    def test_held_out_posteriors_are_those_of_the_members_where_raters_agreed(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        held_out = held_out_of(whole_run.trained)
+        agreed = np.flatnonzero(~development.ambiguous)
+        assert 0 < agreed.size < len(development)
+        assert held_out.true.tolist() == development.dominant[agreed].tolist()
+        assert list(held_out.speakers) == [development.examples[i].speaker for i in agreed]
+        members = score(whole_run.trained, development).members
+        for column, name in enumerate(MODELS[1:]):
+            np.testing.assert_allclose(held_out.posteriors[:, column], members[name][agreed], atol=1e-3)
+
+    def test_where_no_machine_can_be_fitted_the_report_says_so(
+        self, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def cannot(_held_out: object) -> None:
+            raise MetricError("there is one class")
+
+        monkeypatch.setattr(evaluation.ScoreSVM, "fit", cannot)
+        monkeypatch.setattr(evaluation, "run_stages", lambda *_, **__: whole_run.trained)
+        spec = whole_run.spec
+        found = evaluate_left_out(
+            spec, LINES, sets_of(spec, LINES), execution=Execution(device="cpu"), started=lambda _: None
+        )
+        assert "SVM on scores" not in found.views["clean"].probabilities
+        assert "There is no SVM on scores: there is one class." in found.notes
+
+    def test_examples_are_abstained_on_below_the_threshold_of_their_ensemble(
+        self, whole_run: TinyRun, evaluated: evaluation.Evaluation
+    ) -> None:
+        assert set(evaluated.views["clean"].abstain_below) == {whole_run.trained.abstain_below}
 
 
 class TestBundles:
     @pytest.mark.parametrize("corpus", [VOICES, LINES, COMMENTS])
     def test_a_bundle_scores_as_the_run_it_came_from(self, whole_run: TinyRun, bundle: Bundle, corpus: str) -> None:
         spec = whole_run.spec
-        data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
-        scored = evaluate_bundle(bundle, data)
-        expected = score(whole_run.trained, data)
-        assert list(scored.probabilities) == MODELS
-        assert scored.ids == [e.id for e in data.examples]
+        sets = sets_of(spec, corpus)
+        scored = evaluate_bundle(bundle, spec.recipe, sets).views["clean"]
+        expected = score(whole_run.trained, sets.first)
+        assert list(scored.probabilities) == [*MODELS, SOFT_VOTING, HARD_VOTING]
+        assert scored.ids == [e.id for e in sets.first.examples]
+        assert set(scored.abstain_below) == {bundle.abstain_below}
         # Members' matrices are stored in half precision, and temperature sharpens the difference.
         np.testing.assert_allclose(scored.probabilities["ensemble"], expected.probabilities, atol=0.05)
         for name in MODELS[1:]:
@@ -176,17 +233,14 @@ class TestBundles:
 
     def test_what_was_heard_before_counts(self, whole_run: TinyRun, bundle: Bundle) -> None:
         spec = whole_run.spec
-        data = evaluation_set(spec.recipe, spec.corpora, spec.features, VOICES)
+        data = sets_of(spec, VOICES).first
         one = data.select(np.flatnonzero([e.speaker == f"{VOICES}/s0" for e in data.examples]))
-        together = evaluate_bundle(bundle, one).probabilities["voice"]
-        alone = np.concatenate(
-            [evaluate_bundle(bundle, one.select(np.array([i]))).probabilities["voice"] for i in range(len(one))]
-        )
+
+        def voice(data: evaluation.TrainingSet) -> np.ndarray:
+            sets = EvaluationSets({"clean": data}, 0, {})
+            return evaluate_bundle(bundle, spec.recipe, sets).views["clean"].probabilities["voice"]
+
+        together = voice(one)
+        alone = np.concatenate([voice(one.select(np.array([i]))) for i in range(len(one))])
         same = np.isclose(together, alone, atol=1e-4).all(axis=1)
         assert same.sum() == 1
-
-
-def test_soft_voting_is_the_mean_of_the_members() -> None:
-    one, other = np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]])
-    scored = Scored(["a"], ["s"], np.array([0]), {"ensemble": np.array([[0.0, 1.0]]), "m1": one, "m2": other})
-    np.testing.assert_allclose(soft_voting(scored), [[0.6, 0.4]])

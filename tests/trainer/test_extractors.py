@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.backbones.registry import BACKBONES
+from models.backbones.registry import BACKBONES, KINDS, Architecture, BackboneSpec, LocalCheckpoint
+from models.backbones.speech import SpeechEncoder
 from models.backbones.whisper import WhisperEncoder
-from models.errors import FeatureError
+from models.errors import FeatureError, WeightsError
 from models.windows import WindowPolicy
+from tests.fakes.checkpoints import DIM, tiny_checkpoint
 from tests.fakes.corpora import utterance
-from trainer.extractors import Clip, SpeechFeatures, TextFeatures, applies, open_extractor
+from trainer.extractors import CheckpointFeatures, Clip, SpeechFeatures, TextFeatures, applies, open_extractor
 
 WINDOWS = WindowPolicy(buckets_s=(4.0, 8.0, 12.0), tail_s=1.0)
 
@@ -74,6 +76,55 @@ class TestSpeech:
     def test_a_clip_without_audio_is_refused(self) -> None:
         with pytest.raises(FeatureError, match="c/a: no audio"):
             SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS).bucket(Clip("c/a", text="x"))
+
+
+@pytest.fixture(scope="module")
+def wavlm(tmp_path_factory: pytest.TempPathFactory) -> SpeechEncoder:
+    return SpeechEncoder(tiny_checkpoint("wavlm", tmp_path_factory.mktemp("wavlm")), "wavlm", device="cpu")
+
+
+class TestCheckpoints:
+    def test_a_batch_holds_as_many_seconds_as_the_budget(self, wavlm: SpeechEncoder) -> None:
+        features = CheckpointFeatures(wavlm, batch_s=12.0)
+        assert [features.room(heard(seconds)) for seconds in (0.5, 1.0, 1.1, 4.0, 50.0)] == [12, 12, 6, 3, 1]
+
+    def test_clips_of_like_length_share_a_batch(self, wavlm: SpeechEncoder) -> None:
+        features = CheckpointFeatures(wavlm)
+        assert features.bucket(heard(1.2)) == features.bucket(heard(1.9)) != features.bucket(heard(2.1))
+
+    def test_what_must_not_hear_padding_is_taken_one_by_one(self, tmp_path: Path) -> None:
+        folder = tiny_checkpoint("hubert", tmp_path, feat_extract_norm="group", do_stable_layer_norm=False)
+        assert CheckpointFeatures(SpeechEncoder(folder, "hubert", device="cpu")).room(heard(1.0)) == 1
+
+    def test_a_clip_too_short_for_a_frame_fits_no_bucket(self, wavlm: SpeechEncoder) -> None:
+        with pytest.raises(FeatureError, match="too short"):
+            CheckpointFeatures(wavlm).bucket(heard(0.01))
+
+    @pytest.mark.parametrize(
+        ("architecture", "layers", "stacked", "width"),
+        [
+            ("wavlm", 4, False, DIM),
+            ("hubert", 2, True, 2 * DIM),
+            ("whisper", 1, False, DIM),
+            ("modernbert", 4, False, DIM),
+        ],
+    )
+    def test_a_backbone_is_opened_from_its_folder_as_it_is_to_be_read(
+        self, tmp_path: Path, architecture: Architecture, layers: int, stacked: bool, width: int
+    ) -> None:
+        local = LocalCheckpoint(tiny_checkpoint(architecture, tmp_path))
+        kind = KINDS[architecture]
+        spec = BackboneSpec("mine", kind, DIM, None, local, architecture=architecture, layers=layers, stacked=stacked)
+        clip = heard(1.0) if kind == "acoustic" else Clip("c/a", text="well")
+        (features,) = open_extractor(spec, device="cpu").encode([clip])
+        assert features.shape[1] == spec.width == width
+
+    def test_a_folder_that_is_not_the_pinned_one_is_refused(self, tmp_path: Path) -> None:
+        folder = tiny_checkpoint("wavlm", tmp_path)
+        local = LocalCheckpoint(folder, (("model.safetensors", "ab" * 32),))
+        spec = BackboneSpec("mine", "acoustic", DIM, 50.0, local, architecture="wavlm")
+        with pytest.raises(WeightsError, match=r"model\.safetensors has SHA-256 \w{64}, not the pinned abab"):
+            open_extractor(spec)
 
 
 def test_prosody_is_extracted_at_50_hz() -> None:

@@ -14,7 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.backbones.registry import BACKBONES, LocalCheckpoint
+from models.errors import WeightsError
+from models.weights import WeightsSettings
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
+from tests.fakes.checkpoints import tiny_checkpoint
 from trainer.errors import FeatureStoreError
 from trainer.feature_policy import POLICY_FILE, StoreSpec, store_spec
 from trainer.features import FeatureStore
@@ -457,6 +461,33 @@ class TestPolicy:
         assert store_spec("whisper-base").trim_version == store_spec("prosody").trim_version == TRIM_VERSION
         assert store_spec("prosody").speech_margins_s == (LEAD_S, TAIL_S)
         assert (store_spec("minilm-l6").trim_version, store_spec("minilm-l6").speech_margins_s) == (None, None)
+
+    def test_a_checkpoint_is_told_from_any_other_by_its_files(self, tmp_path: Path) -> None:
+        def fingerprint(seed: int) -> str:
+            local = LocalCheckpoint(tiny_checkpoint("wavlm", tmp_path / str(seed), seed=seed))
+            return store_spec(replace(BACKBONES["wavlm-large"], weights=local)).fingerprint
+
+        assert fingerprint(1) == fingerprint(1) != fingerprint(2)
+
+    def test_how_layers_are_read_makes_another_store(self) -> None:
+        wavlm = BACKBONES["wavlm-large"]
+        summed, fewer, stacked = (
+            store_spec(s) for s in (wavlm, replace(wavlm, layers=2), replace(wavlm, stacked=True))
+        )
+        assert (summed.folder, summed.dim, summed.hidden_layers) == ("wavlm-large-clean", 1024, None)
+        assert (fewer.folder, fewer.dim) == ("wavlm-large-2-layers-summed-clean", 1024)
+        assert (stacked.folder, stacked.dim) == ("wavlm-large-4-layers-stacked-clean", 4096)
+        assert len({summed.fingerprint, fewer.fingerprint, stacked.fingerprint}) == 3
+
+    def test_whisper_hears_its_windows_whichever_library_computes_it(self) -> None:
+        spec = store_spec("whisper-large-v3")
+        assert (spec.windows, spec.arithmetic) == (FINAL_WINDOWS, None)
+        assert store_spec("wavlm-large").windows is None
+
+    def test_weights_that_nothing_fixes_must_be_fetched_first(self, tmp_path: Path) -> None:
+        settings = WeightsSettings(cache=str(tmp_path))
+        with pytest.raises(WeightsError, match=r"nothing fixes .* run medusa weights fetch wav2vec2-large"):
+            store_spec("wav2vec2-large", weights=settings)
 
     def test_prosody_has_neither_weights_nor_windows(self) -> None:
         spec = store_spec("prosody", view="telephone")

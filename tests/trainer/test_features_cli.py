@@ -50,7 +50,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a corpus of three clips and a recipe, where the prosody backbone costs nothing."""
     write_clips(tmp_path / "corpora" / "emodb", ["03a01Wa.wav", "03a01Fa.wav", "08a02Nb.wav"])
     (tmp_path / "tiny.toml").write_text(RECIPE)
-    monkeypatch.setattr(feature_library, "open_extractor", lambda name, weights: FakeExtractor(26))
+    monkeypatch.setattr(feature_library, "open_extractor", lambda spec, weights, **_: FakeExtractor(26))
     return tmp_path
 
 

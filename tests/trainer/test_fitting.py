@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from models.deepser import DeepSER, DeepSERConfig
+from models.deepser import DeepSER, DeepSERConfig, TransformerLayer
 from tests.fakes.examples import DIMS, LABELS, example, frames, learnable_set
 from trainer import fitting
+from trainer.compute import CPU, Compute, choose_compute
 from trainer.dataset import Batch, TrainingSet
-from trainer.fitting import Anchor, FitReport, Scores, development_macro_f1, fit, predict
+from trainer.errors import RecipeError, TrainingStoppedError
+from trainer.fitting import Anchor, FitReport, Scores, Watch, development_macro_f1, fit, predict
 from trainer.objectives import Objective
 from trainer.recipe import StageRecipe
 from trainer.sampling import Indices
@@ -40,6 +44,8 @@ def run(
     seed: int = 1,
     objective: Objective = Objective(),  # noqa: B008 - frozen
     progress: list[tuple[int, int, float]] | None = None,
+    compute: Compute = CPU,
+    watch: Watch | None = None,
 ) -> FitReport:
     return fit(
         model,
@@ -52,8 +58,18 @@ def run(
         mixup_alpha=0.2,
         weights=None,
         seed=seed,
-        progress=None if progress is None else lambda *told: progress.append(told),
+        compute=compute,
+        watch=watch or Watch(progress=lambda *told: None if progress is None else progress.append(told)),
     )
+
+
+def without_dropout(model: DeepSER) -> DeepSER:
+    """The model, nothing in it left to chance."""
+    for module in model.modules():
+        if isinstance(module, TransformerLayer):
+            module.dropout = 0.0
+    model.config = replace(model.config, dropout=0.0)
+    return model
 
 
 def flat(model: nn.Module) -> Tensor:
@@ -138,6 +154,77 @@ class TestTraining:
         report = run(model, learnable_set(), stage=replace_stage(epochs=0))
         assert torch.equal(flat(model), before)
         assert (report.best_epoch, report.history) == (0, [])
+
+
+class TestParts:
+    def test_a_step_in_parts_is_the_step_of_the_whole(self) -> None:
+        weights = []
+        for parts in (1, 4):
+            model = without_dropout(member())
+            run(model, learnable_set(32), stage=replace_stage(epochs=2, mixup=0.0, accumulate=parts))
+            weights.append(flat(model))
+        torch.testing.assert_close(weights[0], weights[1], atol=2e-3, rtol=0)
+
+    def test_more_parts_than_examples_take_one_each(self, watched: Watched) -> None:
+        run(member(), learnable_set(8), stage=replace_stage(epochs=1, batch=3, accumulate=9))
+        assert watched.sizes == [1] * 8
+
+
+class TestPrecision:
+    def test_in_bfloat16_it_learns_too_and_weights_stay_single(self) -> None:
+        model = member(seed=1)
+        stage = replace_stage(epochs=6, warmup_steps=10)
+        report = run(model, learnable_set(96), stage=stage, compute=Compute("cpu", "bf16"))
+        assert report.best_macro_f1 > 0.8
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+    def test_a_device_that_is_not_there_is_named(self) -> None:
+        with pytest.raises(RecipeError, match="cannot train on device 'abacus' here"):
+            choose_compute("abacus")
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("stop_after", [1, 4, 6, 7, 12, 23])
+    def test_stopped_after_any_step_it_ends_with_the_same_weights_and_report(
+        self, stop_after: int, tmp_path: Path
+    ) -> None:
+        data, stage = learnable_set(48), replace_stage(epochs=4, modality_drop=0.3, mixup=0.5)
+        whole = member()
+        expected = run(whole, data, stage=stage)
+        steps = itertools.count(1)
+        stopping = Watch(stop=lambda: next(steps) == stop_after, checkpoint=tmp_path / "one.safetensors")
+        with pytest.raises(TrainingStoppedError):
+            run(member(), data, stage=stage, watch=stopping)
+        torch.manual_seed(stop_after)
+        again = member(seed=5)
+        report = run(again, data, stage=stage, watch=Watch(checkpoint=stopping.checkpoint))
+        assert torch.equal(flat(again), flat(whole))
+        assert report == expected
+
+    def test_checkpoints_come_as_often_as_wanted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        saved: list[int] = []
+        monkeypatch.setattr(fitting, "save_checkpoint", lambda _, checkpoint: saved.append(checkpoint.progress["step"]))
+        clock = itertools.count(step=10.0)
+        monkeypatch.setattr(fitting.time, "monotonic", lambda: next(clock))
+        run(
+            member(),
+            learnable_set(48),
+            stage=replace_stage(epochs=1),
+            watch=Watch(checkpoint=tmp_path / "c", checkpoint_every_s=20.0),
+        )
+        assert saved == [2, 4, 6]
+
+    def test_every_step_and_epoch_is_told_as_curves(self) -> None:
+        told: list[tuple[str, int]] = []
+        run(
+            member(),
+            learnable_set(16),
+            stage=replace_stage(epochs=2),
+            watch=Watch(scalar=lambda name, _, step: told.append((name, step))),
+        )
+        steps = [[("loss", step), ("learning_rate", step)] for step in range(4)]
+        judged = [("development_macro_f1", 2)], [("development_macro_f1", 4)]
+        assert told == [*steps[0], *steps[1], *judged[0], *steps[2], *steps[3], *judged[1]]
 
 
 class TestAnchor:

@@ -11,9 +11,11 @@ from sklearn import metrics as reference
 from trainer.errors import MetricError
 from trainer.metrics import (
     accuracy,
-    bootstrap_interval,
+    calibration_error_of,
+    calibration_gaps,
     class_scores,
     concordance,
+    confusion_cells,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
@@ -37,6 +39,11 @@ pairs = st.integers(2, 6).flatmap(
 class TestClassification:
     def test_the_confusion_matrix_has_the_truth_in_its_rows(self) -> None:
         np.testing.assert_array_equal(confusion_matrix(TRUE, PREDICTED, 3), [[3, 1, 0], [1, 1, 0], [0, 1, 1]])
+
+    def test_it_is_the_sum_of_what_each_example_adds(self) -> None:
+        cells = confusion_cells(TRUE, PREDICTED, 3)
+        np.testing.assert_array_equal(cells.sum(axis=0), confusion_matrix(TRUE, PREDICTED, 3))
+        np.testing.assert_array_equal(cells.sum(axis=(1, 2)), 1)
 
     def test_per_class_figures_by_hand(self) -> None:
         scores = class_scores(confusion_matrix(TRUE, PREDICTED, 3))
@@ -140,6 +147,13 @@ class TestCalibration:
         assert binned.counts.sum() == len(drawn)
         assert 0 <= binned.expected_calibration_error <= 1
 
+    @settings(deadline=None)
+    @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
+    def test_it_can_be_read_off_the_sum_of_what_each_example_adds(self, drawn: list[tuple[float, bool]]) -> None:
+        confidence, correct = (np.array(column) for column in zip(*drawn, strict=True))
+        summed = calibration_gaps(confidence, correct).sum(axis=0)
+        assert calibration_error_of(summed) == pytest.approx(expected_calibration_error(confidence, correct))
+
     def test_what_is_no_confidence_is_refused(self) -> None:
         with pytest.raises(MetricError, match="outside 0 to 1"):
             reliability(np.array([1.2]), np.array([True]))
@@ -162,36 +176,3 @@ class TestRiskCoverage:
         curve = risk_coverage(confidence, correct)
         np.testing.assert_allclose(curve.coverage, [0.2, 0.8, 1.0])
         np.testing.assert_allclose(curve.risk, [0, 1 / 4, 2 / 5])
-
-
-class TestBootstrap:
-    def test_whole_speakers_are_drawn(self) -> None:
-        speakers = ["a", "a", "b", "b", "b"]
-        seen: list[set[int]] = []
-
-        def note(at: np.ndarray) -> float:
-            seen.append(set(at.tolist()))
-            return 0.0
-
-        bootstrap_interval(note, speakers, seed=1, samples=50)
-        assert {frozenset(s) for s in seen} == {frozenset({0, 1}), frozenset({2, 3, 4}), frozenset(range(5))}
-
-    def test_the_same_seed_gives_the_same_interval(self) -> None:
-        values = np.arange(20.0)
-        speakers = [f"s{i % 5}" for i in range(20)]
-        first = bootstrap_interval(lambda at: float(values[at].mean()), speakers, seed=3)
-        assert first == bootstrap_interval(lambda at: float(values[at].mean()), speakers, seed=3)
-        assert first.low < values.mean() < first.high
-
-    def test_a_figure_that_does_not_vary_has_no_width(self) -> None:
-        interval = bootstrap_interval(lambda at: 0.5, ["a", "b"], seed=0, samples=20)
-        assert (interval.low, interval.high) == (0.5, 0.5)
-
-    def test_the_interval_of_a_mean_is_as_wide_as_theory_says(self) -> None:
-        values = np.random.default_rng(0).normal(size=400)
-        interval = bootstrap_interval(lambda at: float(values[at].mean()), [str(i) for i in range(400)], seed=0)
-        assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
-
-    def test_one_speaker_gives_no_interval(self) -> None:
-        with pytest.raises(MetricError, match="two speakers"):
-            bootstrap_interval(lambda at: 0.0, ["a", "a"], seed=0)

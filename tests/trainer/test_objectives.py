@@ -16,6 +16,22 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class TestTargets:
+    SOFT = torch.tensor([[0.6, 0.4, 0.0, 0.0], [0.0, 0.25, 0.5, 0.25]])
+
+    def test_soft_targets_are_learnt_as_they_are(self) -> None:
+        assert torch.equal(Objective().targets(self.SOFT), self.SOFT)
+
+    def test_hard_ones_are_the_strongest_class_alone(self) -> None:
+        found = Objective(hard=True).targets(self.SOFT)
+        assert torch.equal(found, torch.tensor([[1.0, 0, 0, 0], [0, 0, 1.0, 0]]))
+
+    def test_smoothing_spreads_its_share_evenly(self) -> None:
+        found = Objective(label_smoothing=0.2).targets(self.SOFT)
+        torch.testing.assert_close(found, 0.8 * self.SOFT + 0.05)
+        torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
+
+
 class TestClassWeights:
     # Four examples over two classes with soft counts 3 and 1: N / (C * f_c) is 4 / 6 and 4 / 2.
     TARGETS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.75, 0.25], [0.25, 0.75]])

@@ -10,6 +10,7 @@ import pytest
 
 from models.backbones.registry import BACKBONES
 from models.deepser import DeepSER
+from models.emotions import MSP_NAMES
 from trainer.errors import RecipeError
 from trainer.members import member_config
 from trainer.recipe import RECIPES, Recipe, load_recipe, parse_recipe
@@ -61,6 +62,32 @@ class TestPackaged:
         assert (recipe.class_weight_power, recipe.mixup_alpha) == (0.5, 0.2)
         assert (recipe.stage1.mixup, recipe.meta.full.mixup, recipe.meta.balanced.mixup) == (0.3, 1.0, 1.0)
         assert recipe.meta.runs == 6
+
+    def test_medusa14_is_the_papers_ensemble(self) -> None:
+        recipe = load_recipe("medusa14")
+        assert (recipe.profile, recipe.corpora, recipe.labels) == ("large", ("msp-podcast",), MSP_NAMES)
+        assert len(recipe.members) == 14
+        assert {len(member.modalities) for member in recipe.members} == {2, 3}
+        assert len({frozenset(member.modalities) for member in recipe.members}) == 14
+        shapes = {(m.width, m.heads, m.feed_forward, m.dropout, m.depth) for m in recipe.members}
+        assert shapes == {(512, 1, 2048, 0.1, 1)}
+        assert {entry.backbone for entry in recipe.modalities.values()} == {
+            "wavlm-large",
+            "hubert-large",
+            "whisper-large-v3",
+            "clap-audio",
+            "roberta-large",
+            "modernbert-large",
+        }
+        assert not recipe.speaker
+
+    def test_medusa14_is_trained_as_the_paper_says(self) -> None:
+        recipe = load_recipe("medusa14")
+        first, second = recipe.stage1, recipe.stage2
+        assert (first.learning_rate, first.batch, first.epochs, first.mixup) == (1e-5, 32, 4, 0.3)
+        assert (second.learning_rate, second.epochs, second.patience, second.mixup) == (1e-6, 50, 8, 0.3)
+        assert (recipe.meta.runs, recipe.meta.full.mixup, recipe.meta.balanced.mixup) == (6, 1.0, 1.0)
+        assert (recipe.cross_entropy_weight, recipe.attribute_weight, recipe.class_weight_power) == (1.5, 0.4, 0.5)
 
     def test_every_member_of_base_can_be_built(self) -> None:
         recipe = load_recipe("base")
@@ -140,7 +167,7 @@ class TestChecking:
             ("modalities.extra", {"backbone": "prosody"}, r"no member reads \['extra'\]"),
             ("modalities.text.backbone", "roberta", "member a: no backbone 'roberta'"),
             ("speaker.voice", {}, r"\[speaker\] names \['voice'\], which \[modalities\] does not define"),
-            ("quota.three", 5, r"\[quota\] names \['three'\], which corpora does not list"),
+            ("quota.three", 5, r"a quota names \['three'\], which corpora does not list"),
             ("quota.two", 0, "quota.two: "),
             ("labels", ["angry", "joyful"], r"unknown labels \['joyful'\]"),
             ("labels", ["angry", "angry"], "labels repeat"),
@@ -162,3 +189,51 @@ class TestChecking:
         values = {name: value for name, value in GOOD.items() if name != key}
         with pytest.raises(RecipeError, match=f"{key}: Field required"):
             parse_recipe(values, "mine.toml")
+
+
+class TestSharedDefaults:
+    def test_members_have_what_they_do_not_say_themselves(self) -> None:
+        values = changed("member_defaults", {"width": 16, "heads": 2, "pooling": "attentive_statistics"})
+        values["members"][1]["width"] = 32
+        recipe = parse_recipe(values, "test")
+        assert [(m.width, m.heads, m.pooling) for m in recipe.members] == [
+            (16, 2, "attentive_statistics"),
+            (32, 2, "attentive_statistics"),
+        ]
+
+    def test_what_is_kept_of_a_recipe_reads_back_as_the_same(self) -> None:
+        recipe = parse_recipe(changed("member_defaults", {"width": 16}), "test")
+        assert parse_recipe(recipe.model_dump(mode="json"), "manifest") == recipe
+
+    @pytest.mark.parametrize("defaults", [{"name": "a"}, {"modalities": ["text"]}, 3])
+    def test_names_and_modalities_are_a_member_s_own(self, defaults: object) -> None:
+        with pytest.raises(RecipeError, match="names and modalities are their own"):
+            parse_recipe(changed("member_defaults", defaults), "test")
+
+    def test_an_unknown_default_is_named(self) -> None:
+        with pytest.raises(RecipeError, match=r"members\.0\.colour"):
+            parse_recipe(changed("member_defaults", {"colour": "red"}), "test")
+
+
+class TestChanges:
+    def test_a_packaged_recipe_can_be_changed_where_it_is_used(self) -> None:
+        recipe = load_recipe("base", ["stage1.epochs=3", 'name = "mine"', "member_defaults.dropout = 0.2"])
+        base = load_recipe("base")
+        assert (recipe.name, recipe.stage1.epochs) == ("mine", 3)
+        assert {m.dropout for m in recipe.members} == {0.2}
+        assert recipe.stage1.learning_rate == base.stage1.learning_rate
+        assert recipe.stage2 == base.stage2
+
+    def test_a_change_that_is_no_toml_is_explained(self) -> None:
+        with pytest.raises(RecipeError, match=r"'name=mine' is no line of TOML such as stage1\.epochs=3"):
+            load_recipe("base", ["name=mine"])
+
+    def test_a_change_out_of_bounds_says_where_it_came_from(self) -> None:
+        with pytest.raises(RecipeError, match=r"base\.toml, changed by stage1\.epochs=-1: stage1\.epochs"):
+            load_recipe("base", ["stage1.epochs=-1"])
+
+
+def test_a_member_s_own_quota_names_corpora_of_the_recipe() -> None:
+    with pytest.raises(RecipeError, match=r"a quota names \['three'\]"):
+        parse_recipe(changed("members.1.quota", {"three": 5}), "test")
+    assert parse_recipe(changed("members.1.quota", {"two": 5}), "test").members[1].quota == {"two": 5}

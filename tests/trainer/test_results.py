@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-import json
-import re
-import struct
-from html.parser import HTMLParser
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from models.emotions import LabelSet
 from models.errors import FeatureError
 from trainer.errors import MetricError
-from trainer.report import Table, write_report
 from trainer.results import Result, restrict, score
 
 LABELS = LabelSet(("angry", "sad", "neutral"))
@@ -47,8 +40,28 @@ class TestScore:
         unrated = np.full((4, 3), np.nan)
         result = score("m", PROBABILITIES, TRUE, LABELS, attributes=(unrated, np.ones((4, 3))))
         assert result.macro_f1_interval is None
+        assert result.ece_interval is None
         assert result.concordance == {}
         assert score("m", PROBABILITIES, TRUE, LABELS, speakers=["a"] * 4).macro_f1_interval is None
+
+    def test_calibration_error_has_an_interval_over_speakers(self) -> None:
+        rng = np.random.default_rng(0)
+        confidence = rng.uniform(0.5, 1, 500)
+        probabilities = np.stack([confidence, 1 - confidence, np.zeros(500)], axis=1)
+        true = (rng.uniform(size=500) > confidence - 0.2).astype(np.int64)
+        result = score("m", probabilities, true, LABELS, speakers=[f"s{i % 25}" for i in range(500)])
+        assert result.ece_interval is not None
+        assert 0.1 < result.ece_interval.low < result.reliability.expected_calibration_error
+        assert result.reliability.expected_calibration_error < result.ece_interval.high < 0.3
+        written = result.as_mapping()
+        assert written["ece_low"] < written["ece"] < written["ece_high"]
+
+    def test_abstention_is_measured_where_the_model_has_a_threshold(self) -> None:
+        held = score("m", PROBABILITIES, TRUE, LABELS, abstain_below=np.full(4, 0.65)).abstention
+        assert held is not None
+        assert (held.coverage, held.accuracy, held.accuracy_of_all) == (0.75, 1.0, 0.75)
+        assert scored().abstention is None
+        assert scored().as_mapping()["abstention"] is None
 
     @pytest.mark.parametrize(
         ("probabilities", "speakers", "message"),
@@ -80,83 +93,3 @@ class TestRestrict:
     def test_a_label_the_model_has_not_is_refused(self) -> None:
         with pytest.raises(FeatureError, match="'happy'"):
             restrict(PROBABILITIES, LABELS, LabelSet(("angry", "happy")))
-
-
-class Tags(HTMLParser):
-    """Balance of tags, text, and the sources of pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.images: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "img":
-            self.images.append(dict(attrs)["src"] or "")
-        elif tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-class TestReport:
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("report") / "new"
-        write_report(
-            folder, [scored(), scored("a | member")], title="RAVDESS <5-fold>", notes=["Acted speech & no more."]
-        )
-        return folder
-
-    def test_json_holds_every_figure(self, folder: Path) -> None:
-        written = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        assert [result["name"] for result in written["results"]] == ["ensemble", "a | member"]
-        first = written["results"][0]
-        assert first["macro_f1"] == pytest.approx(7 / 9, abs=1e-4)
-        assert first["macro_f1_low"] <= first["macro_f1"] <= first["macro_f1_high"]
-        assert first["per_class"]["sad"] == {"precision": 1.0, "recall": 0.5, "f1": 0.6667, "support": 2}
-        assert first["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
-        assert set(first["ccc"]) == {"arousal", "valence", "dominance"}
-        assert {"uar", "ece", "accuracy", "risk_coverage_area"} <= first.keys()
-
-    def test_markdown_has_a_row_a_model_and_a_row_a_class(self, folder: Path) -> None:
-        text = (folder / "report.md").read_text(encoding="utf-8")
-        assert "| ensemble | 4 | 0.778 |" in text
-        assert r"| a \| member | 4 |" in text
-        assert "| sad | 1.000 | 0.500 | 0.667 | 2 |" in text
-        assert "- Acted speech & no more." in text
-        for picture in re.findall(r"\]\((\w+\.png)\)", text):
-            assert (folder / picture).is_file()
-
-    def test_html_stands_alone_with_its_pictures_and_escapes_what_it_is_given(self, folder: Path) -> None:
-        tags = Tags()
-        tags.feed((folder / "report.html").read_text(encoding="utf-8"))
-        assert tags.open == []
-        assert "RAVDESS <5-fold>" in tags.text
-        assert "Acted speech & no more." in tags.text
-        assert len(tags.images) == 3
-        assert all(source.startswith("data:image/png;base64,") for source in tags.images)
-
-    @pytest.mark.parametrize("name", ["confusion.png", "reliability.png", "risk_coverage.png"])
-    def test_pictures_are_png_of_a_readable_size(self, folder: Path, name: str) -> None:
-        data = (folder / name).read_bytes()
-        assert data.startswith(b"\x89PNG\r\n\x1a\n")
-        width, height = struct.unpack(">II", data[16:24])
-        assert width > 300
-        assert height > 300
-
-    def test_a_report_of_nothing_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(MetricError, match="at least one result"):
-            write_report(tmp_path, [])
-
-
-def test_a_table_escapes_what_would_end_a_cell() -> None:
-    table = Table(("a", "b"), (("x|y", "<z>"),))
-    assert table.markdown() == "| a | b |\n| :-- | --: |\n| x\\|y | <z> |"
-    assert "<td>x|y</td><td>&lt;z&gt;</td>" in table.html()

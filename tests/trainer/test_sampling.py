@@ -52,6 +52,25 @@ class TestFullEpoch:
         assert full_epoch((), {}, rng()).size == 0
 
 
+class TestViews:
+    CORPORA = ("heard",) * 6 + ("read",) * 4
+    UTTERANCES = np.array([0, 1, 0, 1, 0, 1, 2, 3, 4, 5])
+
+    def test_an_epoch_sees_one_view_of_every_utterance(self) -> None:
+        epoch = full_epoch(self.CORPORA, {}, rng(), self.UTTERANCES)
+        assert sorted(self.UTTERANCES[epoch].tolist()) == list(range(6))
+
+    def test_over_epochs_it_sees_all_of_them_alike(self) -> None:
+        source = rng()
+        seen = Counter(i for _ in range(300) for i in full_epoch(self.CORPORA, {}, source, self.UTTERANCES).tolist())
+        assert all(60 < seen[i] < 140 for i in range(6))
+        assert all(seen[i] == 300 for i in range(6, 10))
+
+    def test_a_quota_counts_utterances(self) -> None:
+        epoch = full_epoch(self.CORPORA, {"heard": 1, "read": 2}, rng(), self.UTTERANCES)
+        assert Counter(self.CORPORA[i] for i in epoch) == {"heard": 1, "read": 2}
+
+
 class TestBalancedEpoch:
     def test_every_class_has_as_many_as_the_rarest_and_the_ambiguous_as_many_as_one_class(self) -> None:
         epoch = balanced_epoch(DOMINANT, AMBIGUOUS, rng())

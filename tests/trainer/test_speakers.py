@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,12 @@ class TestEvaluation:
         after = SpeakerHistory(changed)
         for i in range(8):
             assert members(after.running(i), 8) == members(before.running(i), 8)
+
+    def test_a_speaker_on_another_line_is_somebody_else(self) -> None:
+        made = [*clips(4), *(replace(e, id=f"{e.id}@telephone", view="telephone") for e in clips(4))]
+        history = SpeakerHistory(made)
+        assert sorted(len(members(history.running(i), 4)) for i in range(4)) == [0, 1, 2, 3]
+        assert sorted(len(members(history.running(i), 4)) for i in range(4, 8)) == [0, 1, 2, 3]
 
     def test_nobody_is_heard_through_another(self) -> None:
         made = [*clips(4, "one"), *clips(4, "two")]

@@ -10,47 +10,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.meta import MetaClassifier
-from tests.fakes.runs import COMMENTS, LINES, VOICES, TinyData, TinyRun
-from trainer import fitting, stages
+from tests.fakes.runs import COMMENTS, LINES, MEMBERS, MODELS, VOICES, TinyData, TinyRun, changed
+from trainer import fitting, running, stages
 from trainer.artefacts import Artefacts
-from trainer.assembly import RunSpec, assemble
-from trainer.errors import RecipeError
-from trainer.evaluation import evaluation_set
+from trainer.assembly import assemble
+from trainer.evaluation_sets import evaluation_sets
 from trainer.fitting import predict
-from trainer.recipe import Recipe
+from trainer.running import run_stages, train_member
 from trainer.sampling import Indices
 from trainer.splits import leave_part
-from trainer.stages import ANSWERS, TrainedEnsemble, answers_of, run_stages, score, stage_3, stage_4, train_member
-
-MEMBERS = ("both", "voice", "words")
-MODELS = [(stage, name) for stage in ("stage1", "stage2") for name in MEMBERS]
-MODELS += [("stage3", f"run-{run}") for run in range(3)] + [("stage4", "soup")]
-
-
-def weights_of(spec: RunSpec) -> dict[str, Tensor]:
-    artefacts = Artefacts(spec)
-    return {
-        f"{stage}/{name}/{key}": value
-        for stage, name in MODELS
-        for key, value in artefacts.weights(stage, name).items()
-    }
-
-
-def assert_same_run(one: RunSpec, other: RunSpec) -> None:
-    mine, theirs = weights_of(one), weights_of(other)
-    assert mine.keys() == theirs.keys()
-    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
-
-
-def changed(recipe: Recipe, **values: object) -> Recipe:
-    return Recipe.model_validate({**recipe.model_dump(), **values})
-
-
-class Interrupted(Exception):  # noqa: N818 - stands in for a power cut
-    """The machine went away."""
+from trainer.stages import ANSWERS, TrainedEnsemble, answers_of, score, stage_3, stage_4
 
 
 @pytest.fixture
@@ -64,7 +35,7 @@ class TestTheWhole:
     def test_what_it_learns_is_far_above_chance(self, tiny: TinyData, whole_run: TinyRun) -> None:
         spec = whole_run.spec
         for corpus in (VOICES, LINES, COMMENTS):
-            data = evaluation_set(spec.recipe, spec.corpora, spec.features, corpus)
+            data = evaluation_sets(spec.recipe, spec.corpora, spec.features, corpus).first
             right = score(whole_run.trained, data).probabilities.argmax(axis=1) == data.dominant
             assert right.mean() > 0.5
 
@@ -93,7 +64,7 @@ class TestTheWhole:
         self, whole_run: TinyRun, tmp_path: Path, always_better: None
     ) -> None:
         spec = replace(whole_run.spec, folder=tmp_path)
-        train_member(spec, "both")
+        train_member(spec, "both", assemble(spec))
         one, two = (Artefacts(spec).weights(stage, "both") for stage in ("stage1", "stage2"))
         trained = [name for name in one if not name.endswith(("_mean", "_scale"))]
         assert not any(torch.equal(one[name], two[name]) for name in trained)
@@ -107,99 +78,6 @@ class TestTheWhole:
         np.testing.assert_allclose(member.get_buffer("text_mean"), mean, atol=1e-6)
         np.testing.assert_allclose(member.get_buffer("text_scale"), 1 / deviation, rtol=1e-5)
         assert torch.equal(member.get_buffer("prosody_mean"), torch.zeros(26))
-
-
-class TestDeterminism:
-    def test_interrupted_after_any_artefact_it_goes_on_to_the_same_weights_bit_for_bit(
-        self, tiny: TinyData, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        spec, save, saved = tiny.spec("interrupted"), Artefacts.save, []
-
-        def save_and_stop(self: Artefacts, stage: str, name: str, *content: object) -> None:
-            save(self, stage, name, *content)  # type: ignore[arg-type]
-            saved.append((stage, name))
-            raise Interrupted
-
-        monkeypatch.setattr(Artefacts, "save", save_and_stop)
-        for _ in MODELS:
-            # Chance is used up differently every time: a run must not depend on what came before it.
-            torch.manual_seed(len(saved))
-            with pytest.raises(Interrupted):
-                run_stages(spec)
-        monkeypatch.undo()
-        assert sorted(saved) == sorted(MODELS)
-        assert_same_run(spec, whole_run.spec)
-
-    def test_a_finished_run_trains_nothing_again(self, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stages, "fit", _must_not_run)
-        monkeypatch.setattr(stages, "stage_1", _must_not_run)
-        monkeypatch.setattr(stages, "stage_2", _must_not_run)
-        again = run_stages(whole_run.spec)
-        assert (again.temperature, again.abstain_below) == (
-            whole_run.trained.temperature,
-            whole_run.trained.abstain_below,
-        )
-
-    def test_two_processes_give_what_one_gives(self, tiny: TinyData, whole_run: TinyRun) -> None:
-        spec = tiny.spec("two-jobs")
-        told: list[tuple[str, int, int, float]] = []
-        run_stages(spec, jobs=2, announce=lambda *said: told.append(said))
-        assert_same_run(spec, whole_run.spec)
-        assert sorted(what for what, *_ in told[:3]) == [f"{name}, stages 1 and 2" for name in MEMBERS]
-        assert [entry[1:3] for entry in told[:3]] == [(1, 3), (2, 3), (3, 3)]
-
-    def test_it_trains_with_one_thread_whatever_the_process_had_and_gives_them_back(
-        self, tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        threads: list[int] = []
-
-        def counting(*_given: object) -> None:
-            threads.append(torch.get_num_threads())
-            raise Interrupted
-
-        before = torch.get_num_threads()
-        monkeypatch.setattr(stages, "train_member", counting)
-        torch.set_num_threads(2)
-        try:
-            with pytest.raises(Interrupted):
-                run_stages(replace(tiny.spec("unused"), folder=tmp_path))
-            assert (threads, torch.get_num_threads()) == ([1], 2)
-        finally:
-            torch.set_num_threads(before)
-
-    def test_another_seed_gives_other_weights(self, tiny: TinyData, whole_run: TinyRun) -> None:
-        spec = tiny.spec("other-seed", changed(whole_run.spec.recipe, seed=4))
-        train_member(spec, "voice")
-        mine, theirs = (Artefacts(s).weights("stage2", "voice") for s in (spec, whole_run.spec))
-        assert not torch.equal(mine["to_logits.weight"], theirs["to_logits.weight"])
-
-
-class TestRefusing:
-    def test_another_recipe_in_the_same_folder_is_refused_before_anything_is_trained(
-        self, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(stages, "assemble", _must_not_run)
-        other = replace(whole_run.spec, recipe=changed(whole_run.spec.recipe, seed=4))
-        with pytest.raises(RecipeError, match="another recipe"):
-            run_stages(other)
-
-    def test_other_data_under_the_same_recipe_is_refused(self, tiny: TinyData, tmp_path: Path) -> None:
-        spec = replace(tiny.spec("unused"), folder=tmp_path)
-        Artefacts(spec).claim("of other corpora")
-        with pytest.raises(RecipeError, match="other data"):
-            run_stages(spec)
-
-    def test_too_few_held_out_speakers_are_found_before_anything_is_trained(
-        self, tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(stages, "train_member", _must_not_run)
-        recipe = changed(tiny.spec("unused").recipe, corpora=(VOICES,), quota={}, development_share=0.1)
-        with pytest.raises(RecipeError, match="hold out more speakers"):
-            run_stages(replace(tiny.spec("unused", recipe), folder=tmp_path))
-
-    def test_a_member_the_recipe_has_not_is_named(self, tiny: TinyData, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match="the recipe has no member 'choir'"):
-            train_member(replace(tiny.spec("unused"), folder=tmp_path), "choir")
 
 
 class TestAnswers:
@@ -227,7 +105,7 @@ class TestAnswers:
         self, tiny: TinyData, whole_run: TinyRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given = []
-        monkeypatch.setattr(stages, "answers_of", lambda members, data: given.append(data) or _stop())
+        monkeypatch.setattr(running, "answers_of", lambda members, data: given.append(data) or _stop())
         with pytest.raises(Interrupted):
             run_stages(whole_run.spec)
         trained_on = {e.speaker for e in assemble(whole_run.spec).train.examples}
@@ -259,6 +137,19 @@ class TestMetaClassifiers:
             torch.testing.assert_close(value, torch.stack([run[name] for run in runs]).mean(dim=0))
         kept = whole_run.trained.meta.state_dict()
         assert all(torch.equal(kept[n], v) for n, v in artefacts.weights("stage4", "soup").items())
+
+    def test_a_greedy_soup_leaves_out_what_harms(self, whole_run: TinyRun, tmp_path: Path) -> None:
+        values = whole_run.spec.recipe.meta.model_dump()
+        recipe = changed(whole_run.spec.recipe, meta={**values, "soup": "greedy"})
+        answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
+        artefacts = Artefacts(replace(whole_run.spec, recipe=recipe, folder=tmp_path))
+        stage_3(answers, artefacts, recipe)
+        good = [artefacts.weights("stage3", f"run-{run}") for run in range(2)]
+        artefacts.save("stage3", "run-2", {name: -5 * value for name, value in good[0].items()}, {})
+        stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
+        kept = artefacts.weights("stage4", "soup")["to_logits.weight"]
+        one, other = (run["to_logits.weight"] for run in good)
+        assert any(torch.equal(kept, mixture) for mixture in (one, other, torch.stack([one, other]).mean(dim=0)))
 
     def test_every_run_is_another(self, whole_run: TinyRun, tmp_path: Path, always_better: None) -> None:
         answers = answers_of(whole_run.trained.members, assemble(whole_run.spec).development)
@@ -387,9 +278,22 @@ class TestScoring:
         for values in scores.members.values():
             np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
 
+    def test_the_first_meta_classifier_alone_is_scored_beside_the_soup_of_all(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        trained = whole_run.trained
+        assert len(trained.runs) == whole_run.spec.recipe.meta.runs
+        alone = score(replace(trained, meta=trained.runs[0]), development).probabilities
+        np.testing.assert_array_equal(score(trained, development).single, alone)
+        assert not np.allclose(alone, score(trained, development).probabilities, atol=1e-4)
+
+    def test_what_stage_3_was_fitted_on_is_handed_out(self, whole_run: TinyRun) -> None:
+        development = assemble(whole_run.spec).development
+        assert whole_run.trained.answers.positions == development.positions
+        assert whole_run.trained.answers.dims == {ANSWERS: 3 * (4 + 3)}
+
     def test_speakers_are_heard_against_the_priors_of_the_training_set(self, whole_run: TinyRun) -> None:
         spec = whole_run.spec
-        data = evaluation_set(spec.recipe, spec.corpora, spec.features, VOICES)
+        data = evaluation_sets(spec.recipe, spec.corpora, spec.features, VOICES).first
         prepared = data.standardised(whole_run.trained.standardisation)
         np.testing.assert_array_equal(
             score(whole_run.trained, data).probabilities, score(whole_run.trained, prepared).probabilities
@@ -400,8 +304,8 @@ class TestScoring:
         )
 
 
-def _must_not_run(*_given: object, **_more: object) -> None:
-    raise AssertionError("there is nothing left to do")
+class Interrupted(Exception):  # noqa: N818 - stands in for a power cut
+    """The machine went away."""
 
 
 def _stop() -> None:

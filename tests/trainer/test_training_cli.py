@@ -183,15 +183,15 @@ class TestEvaluateAsShipped:
     ) -> None:
         ran = medusa("evaluate", trained, "--corpus", VOICES, *work(place))
         assert ran.code == 0, ran.err
-        first, *_, last = ran.out.splitlines()
-        assert first == "voices, as shipped"
-        assert last == "The bundle was trained on speakers of voices: this is no measure of new voices."
+        said = ran.out.splitlines()
+        assert said[0] == "voices, as shipped"
+        assert said[-1] == "The bundle was trained on speakers of voices: this is no measure of new voices."
         for name in ("ensemble", "both", "voice", "words", "soft voting"):
             assert f"| {name} | 64 | " in ran.out
 
     def test_as_json_it_is_one_object(self, trained: Path, place: TinyData, medusa: Console) -> None:
         report = medusa("evaluate", trained, "--corpus", VOICES, *work(place), "--json").json
-        assert list(report["models"]) == ["ensemble", "both", "voice", "words", "soft voting"]
+        assert list(report["models"]) == ["ensemble", "both", "voice", "words", "soft voting", "hard voting"]
         assert report["models"]["ensemble"]["macro_f1"] > 0.5
         assert report["notes"]
 
@@ -199,12 +199,17 @@ class TestEvaluateAsShipped:
         self, trained: Path, place: TinyData, medusa: Console
     ) -> None:
         report = medusa("evaluate", trained, "--corpus", COMMENTS, "--split", "test", *work(place), "--json").json
-        assert (report["protocol"], report["notes"]) == ("comments test, as shipped", [])
+        assert report["protocol"] == "comments test, as shipped"
+        assert not [note for note in report["notes"] if "trained" in note]
         assert report["models"]["ensemble"]["examples"] == 3
+        assert report["text_only"]
+        assert report["models"]["ensemble"]["ece"] > 0
 
     def test_one_that_was_does(self, trained: Path, place: TinyData, medusa: Console) -> None:
         report = medusa("evaluate", trained, "--corpus", COMMENTS, "--split", "train", *work(place), "--json").json
-        assert report["notes"] == ["The bundle was trained on speakers of comments: this is no measure of new voices."]
+        assert (
+            report["notes"][-1] == "The bundle was trained on speakers of comments: this is no measure of new voices."
+        )
 
     def test_the_report_is_written(self, trained: Path, place: TinyData, tmp_path: Path, medusa: Console) -> None:
         shown = medusa("evaluate", trained, "--corpus", LINES, "--report", tmp_path / "r", *work(place), "--json").json
@@ -212,6 +217,18 @@ class TestEvaluateAsShipped:
         assert {"report.json", "report.md", "report.html", "confusion.png"} <= {
             p.name for p in (tmp_path / "r").iterdir()
         }
+
+    def test_what_people_said_is_quoted_only_where_it_is_asked_for(
+        self, trained: Path, place: TinyData, tmp_path: Path, medusa: Console
+    ) -> None:
+        asked = ["evaluate", trained, "--corpus", VOICES, *work(place)]
+        medusa(*asked, "--report", tmp_path / "silent")
+        medusa(*asked, "--report", tmp_path / "quoting", "--show-text")
+        for name in ("report.html", "report.json"):
+            assert "what was said" not in (tmp_path / "silent" / name).read_text()
+            assert "what was said" in (tmp_path / "quoting" / name).read_text()
+        for name in ("figures.json", "report.md"):
+            assert "what was said" not in (tmp_path / "quoting" / name).read_text()
 
     def test_a_bundle_that_does_not_say_its_recipe_is_refused_in_one_line(
         self, place: TinyData, tmp_path: Path, medusa: Console
@@ -237,7 +254,7 @@ class TestEvaluateAnew:
         assert ran.code == 0, ran.err
         report = ran.json
         assert report["protocol"] == "voices, speaker-independent, 2 folds"
-        assert report["notes"] == ["Every speaker was scored by an ensemble trained without them."]
+        assert report["notes"][0] == "Every speaker was scored by an ensemble trained without them."
         assert report["models"]["ensemble"]["examples"] == 64
         assert "fold 2 of 2: trained without 4 speakers of voices" in ran.err
 
@@ -250,19 +267,20 @@ class TestEvaluateAnew:
 
     def test_a_bundle_s_own_recipe_can_be_trained_anew(self, trained: Path, place: TinyData, medusa: Console) -> None:
         report = medusa("evaluate", trained, "--corpus", LINES, "--leave-out", *work(place), "--json").json
-        assert list(report["models"]) == ["ensemble", "both", "voice", "words", "soft voting"]
+        assert list(report["models"]) == [
+            *("ensemble", "both", "voice", "words"),
+            *("single meta-classifier", "soft voting", "hard voting", "SVM on scores", "best member"),
+        ]
 
     def test_features_of_a_corpus_the_recipe_does_not_train_on_are_extracted_too(
         self, place: TinyData, quick: Path, medusa: Console, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recipe = place.folder / "without-lines.toml"
         recipe.write_text(quick.read_text().replace('"lines", ', "").replace('name = "quick"', 'name = "less"'))
-        asked: list[list[str]] = []
-        monkeypatch.setattr(
-            training_cli, "_extract", lambda recipe, corpora, features, names, jobs: asked.append(names)
-        )
+        asked: list[tuple[list[str], tuple[str, ...]]] = []
+        monkeypatch.setattr(training_cli, "_extract", lambda *given, **_: asked.append((list(given[3]), given[4])))
         assert medusa("evaluate", recipe, "--corpus", LINES, "--leave-out", *work(place)).code == 0
-        assert asked == [[VOICES, COMMENTS, LINES]]
+        assert asked == [([VOICES, COMMENTS], ("clean",)), ([LINES], ("clean",))]
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -272,6 +290,8 @@ class TestEvaluateAnew:
             (["--leave-out", "--split", "test"], "--split goes with neither --folds nor --leave-out"),
             (["--folds", "1"], "1 is not in the range"),
             ([], "a recipe can only be evaluated with --folds or --leave-out"),
+            (["--leave-out", "--show-text"], "--show-text goes with --report"),
+            (["--leave-out", "--views", "clean,cellar"], "no view 'cellar'; there are clean, telephone"),
         ],
     )
     def test_what_does_not_go_together_is_misuse(
@@ -281,6 +301,20 @@ class TestEvaluateAnew:
         assert ran.code == 2
         assert message in ran.err
         assert len(ran.err.splitlines()) == 1
+
+    def test_another_view_is_extracted_and_compared_with_the_first_by_one_training(
+        self, place: TinyData, quick: Path, medusa: Console
+    ) -> None:
+        asked = ["evaluate", quick, "--corpus", LINES, "--leave-out", *work(place), "--json"]
+        both = medusa(*asked, "--views", "clean,telephone")
+        assert both.code == 0, both.err
+        assert both.err.count("trained without lines") == 1
+        telephone = both.json["views"]["telephone"]
+        assert telephone["examples"] == 18
+        assert telephone["reference_macro_f1"] == both.json["models"]["ensemble"]["macro_f1"]
+        alone = medusa(*asked, "--views", "telephone").json
+        assert (alone["protocol"], alone["view"]) == ("lines, left out of training, view telephone", "telephone")
+        assert alone["models"] == telephone["models"]
 
     def test_packaged_recipes_are_found_by_name(self, place: TinyData, medusa: Console) -> None:
         ran = medusa("evaluate", "recipe:nothing", "--corpus", VOICES, "--leave-out", *work(place))

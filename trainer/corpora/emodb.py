@@ -8,6 +8,7 @@ from typing import Final
 
 from trainer.corpora.clips import Collector
 from trainer.corpora.manifest import Corpus
+from trainer.progress import ProgressFactory, no_progress
 
 NAME: Final = "emodb"
 LICENCE: Final = "unknown (not verified)"
@@ -58,11 +59,12 @@ _FOLDERS: Final = {
 _NAME: Final = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z]?)")
 
 
-def load_emodb(folder: Path) -> Corpus:
+def load_emodb(folder: Path, *, progress: ProgressFactory = no_progress) -> Corpus:
     """Reads the official `wav` folder, or folders named by emotion.
 
     Args:
         folder: holds clips named SPEAKER, SENTENCE, EMOTION, VERSION without separators, such as `03a01Fa`.
+        progress: shows how far it is.
 
     Returns:
         Boredom, which MSP's classes do not have, is left out and listed.
@@ -70,7 +72,7 @@ def load_emodb(folder: Path) -> Corpus:
     Raises:
         CorpusError: no folder, or nothing in it that can be used.
     """
-    collector = Collector(NAME, folder)
+    collector = Collector(NAME, folder, progress)
     for path in collector.clips():
         named = _NAME.fullmatch(path.stem)
         if named is None or named["speaker"] not in _GENDERS or named["sentence"] not in _SENTENCES:

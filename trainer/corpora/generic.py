@@ -10,6 +10,7 @@ Columns (CSV) or keys (JSON lines); those not needed may be left out or left emp
   in one cell, or columns such as `target_angry` and `votes_sad`.
 - `arousal`, `valence`, `dominance`: each 1 to 7, all three or none (in JSON lines also as an object `attributes`).
 - `speaker`, `gender`, `split` (`train`, `development` or `test`), `language` (ISO 639-1).
+- `duration_s`: of the clip, which then is not opened to find out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Final
 from models.emotions import ATTRIBUTE_NAMES
 from trainer.audio import probe_duration_s
 from trainer.corpora.manifest import Corpus, Problem, Utterance
-from trainer.corpora.ratings import parse_attributes, parse_ratings
+from trainer.corpora.ratings import parse_attributes, parse_number, parse_ratings
 from trainer.errors import CorpusError
 
 MANIFESTS: Final = ("manifest.jsonl", "manifest.csv")
@@ -40,7 +41,7 @@ _SPLITS: Final = {
 }
 _NESTED: Final = ("target", "votes")
 _PLAIN: Final = ("id", "audio", "transcript", "label", "speaker", "gender", "split", "language")
-_KNOWN: Final = frozenset((*_PLAIN, *_NESTED, *ATTRIBUTE_NAMES, "attributes"))
+_KNOWN: Final = frozenset((*_PLAIN, *_NESTED, *ATTRIBUTE_NAMES, "attributes", "duration_s"))
 
 Row = dict[str, Any]
 
@@ -186,11 +187,8 @@ def _utterance(row: Row, folder: Path, corpus: str, language: str) -> Utterance:
         raise CorpusError("neither audio nor transcript")
     ratings = parse_ratings(row.get("target"), row.get("votes"), row.get("label"))
     path = None if audio is None else folder / audio
-    duration_s = None
-    if path is not None:
-        if not path.is_file():
-            raise CorpusError(f"no audio file {path}")
-        duration_s = probe_duration_s(path)
+    if path is not None and not path.is_file():
+        raise CorpusError(f"no audio file {path}")
     identity = f"{corpus}/{name}"
     return Utterance(
         id=identity,
@@ -205,8 +203,20 @@ def _utterance(row: Row, folder: Path, corpus: str, language: str) -> Utterance:
         attributes=parse_attributes(_attributes_of(row)),
         gender=_one_of(row, "gender", {gender: gender for gender in _GENDERS}),
         split=_one_of(row, "split", _SPLITS),
-        duration_s=duration_s,
+        duration_s=_duration_s(row, path),
     )
+
+
+def _duration_s(row: Row, path: Path | None) -> float | None:
+    """As the row says, or else as the clip does."""
+    if path is None:
+        return None
+    if "duration_s" not in row:
+        return probe_duration_s(path)
+    duration_s = parse_number("duration_s", row["duration_s"])
+    if duration_s <= 0:
+        raise CorpusError(f"duration_s must be greater than 0, got {duration_s:g}")
+    return duration_s
 
 
 def _attributes_of(row: Row) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ from models.emotions import MSP8, soft_target
 from trainer.corpora.clips import require_folder
 from trainer.corpora.manifest import Corpus, Problem, Utterance, no_majority
 from trainer.errors import CorpusError
+from trainer.progress import ProgressFactory, no_progress
 
 NAME: Final = "goemotions"
 LICENCE: Final = "CC-BY-4.0"
@@ -43,11 +44,12 @@ _OURS: Final = {theirs: ours for ours, group in EKMAN.items() for theirs in grou
 _SPLITS: Final = {"train": "train", "dev": "development", "test": "test"}
 
 
-def load_goemotions(folder: Path) -> Corpus:
+def load_goemotions(folder: Path, *, progress: ProgressFactory = no_progress) -> Corpus:
     """Reads `train.tsv`, `dev.tsv` and `test.tsv`: comment, comma-separated label ids, comment id.
 
     Args:
         folder: holds the three files.
+        progress: shows how far it is.
 
     Returns:
         One utterance a comment, without audio; every label it was given is one vote. A comment whose votes leave no
@@ -59,32 +61,37 @@ def load_goemotions(folder: Path) -> Corpus:
     require_folder(folder, NAME)
     utterances: dict[str, Utterance] = {}
     problems: list[Problem] = []
-    for file, split in _SPLITS.items():
-        path = folder / f"{file}.tsv"
-        try:
-            lines = path.read_bytes().decode("utf-8").split("\n")
-        except FileNotFoundError:
-            problems.append(Problem(path.name, f"missing: there is no {split} split"))
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(path.name, f"cannot be read: {error}"))
-            continue
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                utterance = _parse(line.removesuffix("\r"), split)
-            except CorpusError as error:
-                problems.append(Problem(f"{path.name}:{number}", f"left out: {error}"))
-                continue
-            if utterance.id in utterances:
-                problems.append(Problem(f"{path.name}:{number}", f"left out: {utterance.id} stands twice"))
-            else:
-                utterances[utterance.id] = utterance
+    with progress(f"{NAME}: files", len(_SPLITS), 0.0) as advance:
+        for file, split in _SPLITS.items():
+            _read(folder / f"{file}.tsv", split, utterances, problems)
+            advance(1, 0.0)
     if not utterances:
         first = f"; first: {problems[0]}" if problems else ""
         raise CorpusError(f"corpus {NAME}: no comment under {folder} can be used{first}")
     return Corpus(NAME, LICENCE, CITATION, tuple(utterances.values()), tuple(problems))
+
+
+def _read(path: Path, split: str, utterances: dict[str, Utterance], problems: list[Problem]) -> None:
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except FileNotFoundError:
+        problems.append(Problem(path.name, f"missing: there is no {split} split"))
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(path.name, f"cannot be read: {error}"))
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            utterance = _parse(line.removesuffix("\r"), split)
+        except CorpusError as error:
+            problems.append(Problem(f"{path.name}:{number}", f"left out: {error}"))
+            continue
+        if utterance.id in utterances:
+            problems.append(Problem(f"{path.name}:{number}", f"left out: {utterance.id} stands twice"))
+        else:
+            utterances[utterance.id] = utterance
 
 
 def _parse(line: str, split: str) -> Utterance:

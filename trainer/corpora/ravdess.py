@@ -8,6 +8,7 @@ from typing import Final
 
 from trainer.corpora.clips import Collector
 from trainer.corpora.manifest import Corpus
+from trainer.progress import ProgressFactory, no_progress
 
 NAME: Final = "ravdess"
 LICENCE: Final = "CC-BY-NC-SA-4.0"
@@ -37,11 +38,12 @@ _AUDIO_ONLY: Final = "03"
 _SPEECH: Final = "01"
 
 
-def load_ravdess(folder: Path) -> Corpus:
+def load_ravdess(folder: Path, *, progress: ProgressFactory = no_progress) -> Corpus:
     """Reads the folder `Actor_01` to `Actor_24`, or any part of it.
 
     Args:
         folder: holds clips named MODALITY-CHANNEL-EMOTION-INTENSITY-SENTENCE-REPETITION-ACTOR, at any depth.
+        progress: shows how far it is.
 
     Returns:
         Calm counts as neutral. Actors and clips that are missing are among the problems.
@@ -49,7 +51,7 @@ def load_ravdess(folder: Path) -> Corpus:
     Raises:
         CorpusError: no folder, or nothing in it that can be used.
     """
-    collector = Collector(NAME, folder)
+    collector = Collector(NAME, folder, progress)
     for path in collector.clips():
         named = _NAME.fullmatch(path.stem)
         if named is None:

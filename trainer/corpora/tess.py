@@ -9,6 +9,7 @@ from typing import Final
 
 from trainer.corpora.clips import Collector
 from trainer.corpora.manifest import Corpus
+from trainer.progress import ProgressFactory, no_progress
 
 NAME: Final = "tess"
 LICENCE: Final = "CC-BY-NC-ND-4.0 (not verified)"
@@ -34,11 +35,12 @@ _FOLDER: Final = re.compile(rf"(?P<speaker>{'|'.join(_SPEAKERS)})_(?P<emotion>\w
 _CLIP: Final = re.compile(r"(?P<speaker>OAF|OA|YAF)_(?P<word>[A-Za-z']+)_(?P<emotion>\w+)", re.IGNORECASE)
 
 
-def load_tess(folder: Path) -> Corpus:
+def load_tess(folder: Path, *, progress: ProgressFactory = no_progress) -> Corpus:
     """Reads folders such as `OAF_angry` and `YAF_pleasant_surprised`, however they are capitalised.
 
     Args:
         folder: holds the emotion folders, at any depth, with clips named SPEAKER_WORD_EMOTION.
+        progress: shows how far it is.
 
     Returns:
         Pleasant surprise is surprise. Clips that are missing are counted among the problems.
@@ -46,7 +48,7 @@ def load_tess(folder: Path) -> Corpus:
     Raises:
         CorpusError: no folder, or nothing in it that can be used.
     """
-    collector = Collector(NAME, folder)
+    collector = Collector(NAME, folder, progress)
     for path in collector.clips():
         inside, named = _FOLDER.fullmatch(path.parent.name), _CLIP.fullmatch(path.stem)
         if inside is None or named is None:

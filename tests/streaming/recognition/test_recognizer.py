@@ -367,3 +367,12 @@ def test_a_bundle_of_another_backbone_version_is_refused(bundle: Bundle, tmp_pat
 
     with pytest.raises(RecognitionError, match="trained on version 99 of"):
         load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(other.folder)}}))
+
+
+@pytest.mark.weights
+def test_a_bundle_over_checkpoints_of_its_own_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    backbones = [{**entry.model_dump(), "source": "folder mine"} for entry in bundle.manifest.backbones]
+    other = copy_of(bundle, tmp_path / "other", backbones=backbones)
+
+    with pytest.raises(RecognitionError, match=r"a checkpoint of its own \(folder mine\), which is not computed live"):
+        load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(other.folder)}}))

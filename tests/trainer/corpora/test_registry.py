@@ -12,8 +12,14 @@ MANIFEST = '{"id": "a", "transcript": "hallo", "label": "happy"}\n'
 
 
 def test_every_corpus_tells_its_licence_and_whom_to_cite() -> None:
-    assert set(CORPORA) == {"ravdess", "tess", "emodb", "goemotions"}
-    assert all(spec.licence and spec.citation for spec in CORPORA.values())
+    assert {"crema_d", "emobox", "emodb", "emotale", "goemotions"} < set(CORPORA)
+    assert {"iemocap", "meld", "msp_podcast", "ravdess", "tess"} < set(CORPORA)
+    assert all(spec.licence and spec.citation and spec.holds for spec in CORPORA.values())
+
+
+def test_a_prepared_corpus_is_read_from_its_manifest_under_the_name_of_its_importer(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text(MANIFEST, encoding="utf-8")
+    assert load_corpus("crema_d", tmp_path).utterances[0].id == "crema_d/a"
 
 
 def test_a_known_name_is_read_by_its_importer(tmp_path: Path) -> None:
