@@ -20,9 +20,6 @@ class _Benchmarks(click.Group):
 
                 return conversation
             if cmd_name == "features":
-                from trainer.numeric_threads import one_numpy_thread
-
-                one_numpy_thread()
                 from benchmarks.features import main as features
 
                 return features

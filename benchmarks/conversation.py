@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import written
+from models.machine import written
 from streaming.config import Settings
 from streaming.conversation import load_conversation
 from streaming.demo import demo_settings, run_demo

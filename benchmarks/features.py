@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.feature_reading import ReadingRow, StepRow, measure_reading, measure_steps
-from benchmarks.machine import this_machine, written
 from models.errors import FeatureError, WeightsError
+from models.machine import this_machine, written
 from trainer.audio import read_clip
 from trainer.corpora.manifest import Corpus, Utterance
 from trainer.corpora.registry import load_corpora

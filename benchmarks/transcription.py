@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.machine import written
 from benchmarks.spoken_clips import Clip, CorpusFormatError, load_clips
 from benchmarks.transcribers import Transcribe, plain_whisper, transcriber_alone, whole_analysis
 from models.backbones.whisper import WhisperEncoder
+from models.machine import written
 from models.weights import weights_folder
 from models.windows import SAMPLE_RATE_HZ
 from streaming.config import AsrSettings, Settings

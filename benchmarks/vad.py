@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.machine import written
 from benchmarks.vad_signals import Signal, not_speech, spoken, telephoned
+from models.machine import written
 from models.windows import SAMPLE_RATE_HZ
 from streaming.audio.segmenter import FRAME_SAMPLES, Segmenter, SpeechEnded
 from streaming.audio.sources import read_file

@@ -17,6 +17,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from models.logs import OWN_LOGGERS, configure_logging
+from models.numeric_threads import one_numpy_thread
 
 ENTRY_POINTS: Final = "medusa.commands"
 DISTRIBUTION: Final = "medusa-live"
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a failure, 2 for misuse, 130 when interrupted.
     """
+    one_numpy_thread()
     arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     configure_logging("debug" if debug else "info")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -76,6 +77,12 @@ class Artefacts:
         _write(folder / f"{name}.safetensors", save_tensors({k: v.contiguous() for k, v in weights.items()}))
         _write(folder / f"{name}.json", (json.dumps(dict(report), indent=2) + "\n").encode())
 
+    def adopt(self, other: Artefacts, stage: str, name: str) -> None:
+        """Takes over a model that another run has finished, where this one has not."""
+        if self.has(stage, name):
+            return
+        self.save(stage, name, other.weights(stage, name), other.report(stage, name))
+
     def checkpoint(self, stage: str, name: str) -> Path:
         """Where a model that is being trained leaves what it needs to go on."""
         return self.folder / stage / f"{name}.checkpoint.safetensors"
@@ -104,6 +111,7 @@ class Artefacts:
 
 
 def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
+    # Ranks of one run write the same file at the same time.
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     fresh.write_bytes(content)
     fresh.replace(path)

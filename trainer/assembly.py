@@ -24,6 +24,7 @@ from trainer.speakers import fit_priors, moments_of
 from trainer.splits import Split, hold_out
 
 TEST_SPLIT = "test"
+DEVELOPMENT_SPLIT = "development"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def examples_of(
                     spoken=utterance.audio is not None,
                     moments=moments_of(features, recipe.speaker),
                     view=view,
+                    for_development=utterance.split == DEVELOPMENT_SPLIT,
                 )
             )
     if utterances and not found:

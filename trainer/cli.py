@@ -92,9 +92,6 @@ def extract_command(
 
     Exit code 1 if clips could not be used; they are listed at the end, the others are stored.
     """
-    from trainer.numeric_threads import one_numpy_thread
-
-    one_numpy_thread()
     from trainer.corpora.registry import load_corpora
     from trainer.feature_library import FeatureLibrary
     from trainer.progress import terminal_progress

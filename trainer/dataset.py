@@ -44,6 +44,8 @@ class Example:
     """Of the modalities that are standardised to the speaker."""
     view: str = CLEAN
     """What its waveform went through."""
+    for_development: bool = False
+    """True where its corpus sets it aside to choose by."""
 
     @property
     def utterance(self) -> str:

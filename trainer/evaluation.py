@@ -50,10 +50,17 @@ class Evaluation:
     """What a reader must know to take the figures rightly, a sentence each."""
 
 
-class _TrainedScorer:
+class TrainedScorer:
     """An ensemble trained for an evaluation, and what it is compared with: the latter fitted once for all views."""
 
     def __init__(self, trained: TrainedEnsemble, recipe: Recipe, spoken: NDArray[np.bool_]) -> None:
+        """Fits what the ensemble is compared with.
+
+        Args:
+            trained: from `run_stages`.
+            recipe: it was trained with.
+            spoken: `[examples]` of what is to be scored: the best member is chosen on examples of like kind.
+        """
         self._trained = trained
         self._recipe = recipe
         held_out = held_out_of(trained)
@@ -66,6 +73,7 @@ class _TrainedScorer:
             self.trouble = str(error)
 
     def score(self, data: TrainingSet) -> Scored:
+        """What the ensemble, its members and every aggregation of them say of a set."""
         scores = score(self._trained, data)
         posteriors = np.stack(list(scores.members.values()), axis=1)
         found: dict[str, NDArray[np.floating]] = {
@@ -106,13 +114,13 @@ def evaluate_folds(
         Every speaker scored by an ensemble that never heard them.
     """
     parts: dict[str, list[Scored]] = {view: [] for view in sets.views}
-    scorers: list[_TrainedScorer] = []
+    scorers: list[TrainedScorer] = []
     dealt = speaker_folds([e.speaker for e in sets.first.examples], folds)
     for number, speakers in enumerate(dealt, start=1):
         started(f"fold {number} of {folds}: trained without {len(speakers)} speakers of {corpus}")
         run = _run(spec, f"{corpus}-fold-{number}-of-{folds}", Excluded(corpus, speakers))
         trained = run_stages(run, execution, announce=announce)
-        scorers.append(_TrainedScorer(trained, spec.recipe, sets.first.spoken))
+        scorers.append(TrainedScorer(trained, spec.recipe, sets.first.spoken))
         for view, data in sets.views.items():
             inside = np.array([i for i, e in enumerate(data.examples) if e.speaker in speakers], dtype=np.int64)
             if inside.size:
@@ -133,7 +141,7 @@ def evaluate_left_out(
     """Trains on every other corpus and scores this one; arguments as in `evaluate_folds`."""
     started(f"trained without {corpus}")
     trained = run_stages(_run(spec, f"without-{corpus}", Excluded(corpus)), execution, announce=announce)
-    scorer = _TrainedScorer(trained, spec.recipe, sets.first.spoken)
+    scorer = TrainedScorer(trained, spec.recipe, sets.first.spoken)
     views = {view: scorer.score(data) for view, data in sets.views.items()}
     return Evaluation(views, [f"Trained without {corpus}.", *_about([scorer]), *sets.notes])
 
@@ -191,7 +199,7 @@ def _run(spec: RunSpec, name: str, excluded: Excluded) -> RunSpec:
     return RunSpec(spec.recipe, spec.corpora, spec.features, spec.folder / name, (*spec.excluded, excluded))
 
 
-def _about(scorers: list[_TrainedScorer]) -> list[str]:
+def _about(scorers: list[TrainedScorer]) -> list[str]:
     """Which member was chosen how often, and what could not be compared with."""
     counts = Counter(scorer.best for scorer in scorers)
     chosen = ", ".join(name if len(scorers) == 1 else f"{name} ({count})" for name, count in counts.most_common())

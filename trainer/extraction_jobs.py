@@ -13,10 +13,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Protocol, Self
 
+from models.numeric_threads import environment_of, threads_each
 from trainer.corpora.manifest import Utterance
 from trainer.errors import ExtractionError
 from trainer.extraction import ExtractionReport, Progress
-from trainer.numeric_threads import environment_of, threads_each
 from trainer.workload import chunks
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backbones.registry import BackboneSpec, backbone
+from models.numeric_threads import threads_each
 from models.weights import WeightsSettings
 from trainer.augment import CLEAN, view
 from trainer.corpora.manifest import Corpus, Utterance
@@ -20,7 +21,6 @@ from trainer.extraction_jobs import ExtractionJobs
 from trainer.extractors import Extractor, applies, open_extractor
 from trainer.feature_policy import store_spec
 from trainer.features import FeatureStore
-from trainer.numeric_threads import threads_each
 from trainer.progress import ProgressFactory, no_progress
 from trainer.workload import WHOLE, Part, longest_first
 

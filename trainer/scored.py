@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbones.registry import backbone
 from models.emotions import LabelSet
 from trainer.aggregation import AGGREGATIONS, ENSEMBLE
 from trainer.dataset import TrainingSet
@@ -122,7 +121,7 @@ def speech_seconds(data: TrainingSet, recipe: Recipe) -> NDArray[np.float64]:
     streams = {
         name: entry.stride / rate_hz
         for name, entry in recipe.modalities.items()
-        if (rate_hz := backbone(entry.backbone).rate_hz) is not None
+        if (rate_hz := recipe.backbone_of(name).rate_hz) is not None
     }
     seconds = np.full(len(data), np.nan)
     for name, group_s in sorted(streams.items(), key=lambda stream: stream[1], reverse=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from trainer.dataset import TrainingSet
 from trainer.errors import RecipeError
 from trainer.sampling import Indices
+
+log = logging.getLogger(__name__)
 
 MIN_SPEAKERS_TO_SPLIT = 5
 """A corpus with fewer speakers gives all of them to training: holding one out would cost too much of it."""
@@ -25,7 +28,7 @@ class Split:
 
 
 def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) -> Split:
-    """Holds out a share of each corpus's speakers for development.
+    """Holds out for development what a corpus itself sets aside for it, or else a share of its speakers.
 
     Text-only corpora, whose comments have no speaker worth keeping apart, are held out by example.
 
@@ -42,22 +45,33 @@ def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) 
     rng = np.random.default_rng(seed)
     corpora = np.asarray(data.corpora)
     speakers = np.asarray([example.speaker for example in data.examples])
+    aside = np.array([example.for_development for example in data.examples], dtype=np.bool_)
     held = np.zeros(len(data), dtype=np.bool_)
     for corpus in dict.fromkeys(data.corpora):
         inside = corpora == corpus
-        names = np.unique(speakers[inside])
-        if names.size < MIN_SPEAKERS_TO_SPLIT:
-            continue
-        count = min(max(1, round(share * names.size)), names.size - 1)
-        chosen = rng.choice(names, size=count, replace=False)
-        members = np.flatnonzero(inside & np.isin(speakers, chosen))
+        members = np.flatnonzero(inside & aside)
+        if members.size == 0:
+            members = _drawn(inside, speakers, share, rng)
         limit = quota.get(corpus)
         if limit is not None and members.size > limit // 5:
             members = _whole_speakers(members, speakers, max(1, limit // 5), rng)
         held[members] = True
     if not held.any():
         raise RecipeError("no speaker can be held out for development: the corpora need at least five speakers in one")
-    return Split(data.select(np.flatnonzero(~held)), data.select(np.flatnonzero(held)))
+    unused = int((aside & ~held).sum())
+    if unused:
+        log.info("%d examples set aside for development are more than a quota needs: they are not used", unused)
+    return Split(data.select(np.flatnonzero(~held & ~aside)), data.select(np.flatnonzero(held)))
+
+
+def _drawn(inside: NDArray[np.bool_], speakers: NDArray[np.str_], share: float, rng: np.random.Generator) -> Indices:
+    """All examples of a share of a corpus's speakers; none where there are too few speakers."""
+    names = np.unique(speakers[inside])
+    if names.size < MIN_SPEAKERS_TO_SPLIT:
+        return np.empty(0, dtype=np.int64)
+    count = min(max(1, round(share * names.size)), names.size - 1)
+    chosen = rng.choice(names, size=count, replace=False)
+    return np.flatnonzero(inside & np.isin(speakers, chosen))
 
 
 def _whole_speakers(members: Indices, speakers: NDArray[np.str_], limit: int, rng: np.random.Generator) -> Indices:

@@ -104,9 +104,12 @@ class WhisperEncoder:
         """
         if not segments:
             raise FeatureError("nothing to encode: the batch is empty")
-        mel = np.stack([self.log_mel(segment, window_s) for segment in segments])
-        storage = self.model.encode(ctranslate2.StorageView.from_array(mel), to_cpu=True)
-        states = np.asarray(storage, dtype=np.float32)
+        mels = [self.log_mel(segment, window_s)[None] for segment in segments]
+        # On a CPU one segment already fills the cores, and what more of them need does not fit the caches.
+        batches = mels if self.model.device == "cpu" else [np.concatenate(mels)]
+        encoded = [self.model.encode(ctranslate2.StorageView.from_array(mel), to_cpu=True) for mel in batches]
+        states = np.concatenate([np.asarray(one, dtype=np.float32) for one in encoded])
+        storage = encoded[0] if len(encoded) == 1 else ctranslate2.StorageView.from_array(states)
         samples = tuple(len(segment) for segment in segments)
         frames = tuple(row[: encoder_frames(n)] for row, n in zip(states, samples, strict=True))
         return EncodedSpeech(storage=storage, frames=frames, samples=samples, window_s=window_s)

@@ -65,7 +65,7 @@ class TestPackaged:
 
     def test_medusa14_is_the_papers_ensemble(self) -> None:
         recipe = load_recipe("medusa14")
-        assert (recipe.profile, recipe.corpora, recipe.labels) == ("large", ("msp-podcast",), MSP_NAMES)
+        assert (recipe.profile, recipe.corpora, recipe.labels) == ("large", ("msp_podcast",), MSP_NAMES)
         assert len(recipe.members) == 14
         assert {len(member.modalities) for member in recipe.members} == {2, 3}
         assert len({frozenset(member.modalities) for member in recipe.members}) == 14

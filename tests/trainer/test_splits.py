@@ -50,6 +50,28 @@ corpora = st.dictionaries(
 )
 
 
+class TestPrescribedDevelopment:
+    def prescribed(self, clips: int = 3) -> TrainingSet:
+        """Of ten speakers, two are set aside by their corpus; another corpus leaves that to us."""
+        data = data_of(official=people(10, clips), free=people(10))
+        aside = {"official/s3", "official/s7"}
+        return TrainingSet([replace(e, for_development=e.speaker in aside) for e in data.examples], LABELS, DIMS)
+
+    def test_what_a_corpus_sets_aside_is_held_out_and_nobody_else_of_it(self) -> None:
+        data = self.prescribed()
+        split = hold_out(data, 0.2, {}, seed=0)
+        assert_apart(split, data)
+        held = speakers(split.development)
+        assert {s for s in held if s.startswith("official")} == {"official/s3", "official/s7"}
+        assert len(held) == 4
+
+    def test_what_a_quota_does_not_need_of_it_is_trained_on_neither(self) -> None:
+        split = hold_out(self.prescribed(clips=20), 0.2, {"official": 50}, seed=0)
+        held = [s for s in speakers(split.development) if s.startswith("official")]
+        assert len(held) == 1
+        assert not {"official/s3", "official/s7"} & speakers(split.train)
+
+
 class TestHoldingOut:
     def test_a_share_of_every_corpus_s_speakers_is_held_out(self) -> None:
         data = data_of(one=people(10), two=people(20))

@@ -13,7 +13,7 @@ from models.bundle import load_bundle
 from models.console import main
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.runs import COMMENTS, LINES, VOICES, TinyData, TinyRun, tiny_data
-from trainer import training_cli
+from trainer import evaluate_cli
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,9 @@ class TestEvaluateAnew:
         recipe = place.folder / "without-lines.toml"
         recipe.write_text(quick.read_text().replace('"lines", ', "").replace('name = "quick"', 'name = "less"'))
         asked: list[tuple[list[str], tuple[str, ...]]] = []
-        monkeypatch.setattr(training_cli, "_extract", lambda *given, **_: asked.append((list(given[3]), given[4])))
+        monkeypatch.setattr(
+            evaluate_cli, "extract_missing", lambda *given, **_: asked.append((list(given[3]), given[4]))
+        )
         assert medusa("evaluate", recipe, "--corpus", LINES, "--leave-out", *work(place)).code == 0
         assert asked == [([VOICES, COMMENTS], ("clean",)), ([LINES], ("clean",))]
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from trainer.numeric_threads import environment_of, one_numpy_thread, threads_each
+from models.numeric_threads import environment_of, one_numpy_thread, threads_each
 
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,8 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_command_loads_numpy_before_it_is_told() -> None:
-    loaded = "import sys, models.console, trainer.cli, trainer.training_cli, trainer.numeric_threads"
+    commands = ("trainer.cli", "trainer.training_cli", "trainer.evaluate_cli", "streaming.cli", "benchmarks.cli")
+    loaded = f"import sys, models.console, {', '.join(commands)}"
     done = subprocess.run(
         [sys.executable, "-c", f"{loaded}; print('numpy' in sys.modules)"], capture_output=True, text=True, check=True
     )
