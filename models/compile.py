@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ENGINES: Final = ("auto", "onnx", "torch")
 TOLERANCE: Final = 1e-4
 """Largest difference of any score from PyTorch's at which a graph is admitted."""
-GRAPH_VERSION: Final = 1
+GRAPH_VERSION: Final = 2
 """Raised when the same bundle would be exported otherwise."""
 
 _LEAST_CHECK_ROWS: Final = 12

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from models.deepser import DeepSER
-from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, LabelSet
+from models.emotions import LabelSet
 from models.errors import FeatureError
-from models.meta import MetaClassifier, member_answers
+from models.meta import MetaClassifier, fill_silent, member_answers
 from models.modalities import Modality
 
 
@@ -19,9 +19,9 @@ class MemberOutputs(NamedTuple):
     """What every member says of a batch."""
 
     probabilities: Tensor
-    """`[batch, members, labels]`; uniform where a member has nothing to read."""
+    """`[batch, members, labels]`; the mean of the others where a member has nothing to read."""
     attributes: Tensor
-    """`[batch, members, 3]`; the middle of the scale where a member has nothing to read."""
+    """`[batch, members, 3]`; the same."""
 
 
 class EnsembleOutput(NamedTuple):
@@ -104,15 +104,11 @@ class Ensemble(nn.Module):
             lengths: per modality `[batch]`, 0 where it is missing.
         """
         masks = {name: lengths_to_mask(features, lengths[name]) for name, features in inputs.items()}
-        probabilities, attributes = [], []
-        middle = (ATTRIBUTE_MAX + ATTRIBUTE_MIN) / 2
-        for member, names in zip(self.members, self._reads, strict=True):
-            output = member(inputs, masks)
-            reads = torch.stack([lengths[name] for name in names]).sum(dim=0) > 0
-            posterior = torch.softmax(output.logits, dim=-1)
-            probabilities.append(torch.where(reads[:, None], posterior, 1.0 / len(self.labels)))
-            attributes.append(torch.where(reads[:, None], output.attributes, middle))
-        return MemberOutputs(torch.stack(probabilities, dim=1), torch.stack(attributes, dim=1))
+        outputs = [member(inputs, masks) for member in self.members]
+        reads = [torch.stack([lengths[name] for name in names]).sum(dim=0) > 0 for names in self._reads]
+        probabilities = torch.softmax(torch.stack([output.logits for output in outputs], dim=1), dim=-1)
+        attributes = torch.stack([output.attributes for output in outputs], dim=1)
+        return MemberOutputs(*fill_silent(probabilities, attributes, torch.stack(reads, dim=1)))
 
     def forward(self, inputs: Mapping[str, Tensor], lengths: Mapping[str, Tensor]) -> EnsembleOutput:
         """Calibrated scores; arguments as in `member_outputs`."""

@@ -18,6 +18,28 @@ _START_SHARPNESS = 4.0
 _START_SLOPE = 2.0
 
 
+def fill_silent(probabilities: Tensor, attributes: Tensor, reads: Tensor) -> tuple[Tensor, Tensor]:
+    """Lets members with nothing to read say what the others say on average, so that their silence weighs nothing.
+
+    Args:
+        probabilities: `[batch, members, labels]`.
+        attributes: `[batch, members, 3]`.
+        reads: `[batch, members]`, True where a member has something to read. Where none has, all hold every class for
+            equally likely, and attributes for the middle of the scale.
+
+    Returns:
+        Both, filled in.
+    """
+    share = reads.to(probabilities.dtype).unsqueeze(-1)
+    voices = share.sum(dim=1, keepdim=True)
+    heard = voices > 0
+    count = voices.clamp(min=1.0)
+    posterior = torch.where(heard, (probabilities * share).sum(dim=1, keepdim=True) / count, 1 / probabilities.shape[2])
+    rated = torch.where(heard, (attributes * share).sum(dim=1, keepdim=True) / count, _CENTRE)
+    speaks = reads.unsqueeze(-1)
+    return torch.where(speaks, probabilities, posterior), torch.where(speaks, attributes, rated)
+
+
 def member_answers(probabilities: Tensor, attributes: Tensor) -> Tensor:
     """What the meta-classifier reads: posteriors and attributes of all members, side by side.
 

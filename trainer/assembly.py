@@ -123,6 +123,8 @@ def fingerprint_of(split: Split, recipe: Recipe) -> str:
         for view in recipe.views
     ]
     stated = [*policies, split.train.fingerprint(), split.development.fingerprint()]
+    if split.lines is not None:
+        stated.append(split.lines.fingerprint())
     return hashlib.sha256("\n".join(stated).encode()).hexdigest()
 
 
@@ -148,10 +150,11 @@ def assemble(spec: RunSpec) -> Split:
     split = hold_out(
         TrainingSet(examples, recipe.label_set, library.dims), recipe.development_share, recipe.quota, recipe.seed
     )
-    own = {utterance.id for utterance in utterances}
-    clean = np.array([i for i, e in enumerate(split.development.examples) if e.id in own], dtype=np.int64)
     standardisation = fit_priors(split.train.examples, recipe.speaker, library.dims)
-    return Split(
-        split.train.standardised(standardisation),
-        split.development.select(clean).standardised(standardisation),
-    )
+
+    def held_out(views: Sequence[str]) -> TrainingSet:
+        seen = [i for i, e in enumerate(split.development.examples) if e.view in views]
+        return split.development.select(np.array(seen, dtype=np.int64)).standardised(standardisation)
+
+    lines = None if recipe.meta.views == (CLEAN,) else held_out(recipe.meta.views)
+    return Split(split.train.standardised(standardisation), held_out((CLEAN,)), lines)

@@ -14,7 +14,7 @@ from models.backbones.registry import BackboneSpec
 from models.deepser import DeepSERConfig, Fusion, Pooling
 from models.emotions import MSP_NAMES, LabelSet
 from models.errors import FeatureError
-from trainer.augment import view
+from trainer.augment import CLEAN, view
 from trainer.backbone_recipe import BackboneRecipe, resolve
 from trainer.compute import Precision
 from trainer.errors import RecipeError
@@ -94,6 +94,9 @@ class MetaRecipe(_Section):
 
     runs: int = Field(default=6, ge=2, le=64)
     """Meta-classifiers, each with a seed of its own and without another part of the speakers; stage 4 averages them."""
+    views: tuple[str, ...] = (CLEAN,)
+    """Waveform views of the held-out speakers that stages 3 and 4 read, so that both know the lines a call may come
+    over."""
     class_weight_power: Probability = 0.5
     """As the recipe's own, for stage 3."""
     soup: Literal["uniform", "greedy"] = "uniform"
@@ -185,6 +188,9 @@ class Recipe(_Section):
         LabelSet(self.labels)
         for name in self.views:
             view(name)
+        strangers = set(self.meta.views) - set(self.views)
+        if strangers:
+            raise ValueError(f"meta.views names {sorted(strangers)}, which views does not list")
         return self
 
     def _shape(self, member: MemberRecipe) -> None:

@@ -78,7 +78,7 @@ def run_stages(
         execution.ranks.barrier()
         artefacts = Artefacts(spec)
         members = load_members(artefacts, spec.recipe, split.train.dims)
-        answers = answers_of(members, split.development)
+        answers = answers_of(members, split.for_meta)
         if execution.ranks.leads:
             stage_3(answers, artefacts, spec.recipe, announce)
         execution.ranks.barrier()
@@ -91,7 +91,7 @@ def _claim(spec: RunSpec) -> Split:
     split = assemble(spec)
     artefacts.claim(fingerprint_of(split, spec.recipe))
     # What stage 3 cannot do is better known before stage 1 than after stage 2.
-    left_out(split.development, spec.recipe, 0)
+    left_out(split.for_meta, spec.recipe, 0)
     return split
 
 

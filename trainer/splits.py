@@ -25,6 +25,13 @@ class Split:
 
     train: TrainingSet
     development: TrainingSet
+    lines: TrainingSet | None = None
+    """The held-out speakers over other lines too, where stages 3 and 4 are to read them."""
+
+    @property
+    def for_meta(self) -> TrainingSet:
+        """What meta-classifier and calibration are fitted on."""
+        return self.development if self.lines is None else self.lines
 
 
 def hold_out(data: TrainingSet, share: float, quota: dict[str, int], seed: int) -> Split:

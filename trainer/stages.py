@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.calibration import fit_abstention, fit_temperature
 from models.deepser import DeepSER
-from models.meta import MetaClassifier, member_answers, soup
+from models.meta import MetaClassifier, fill_silent, member_answers, soup
 from models.speaker import UNHEARD, SpeakerStandardisation
 from trainer.artefacts import Artefacts
 from trainer.dataset import TrainingSet
@@ -53,7 +53,7 @@ class EnsembleScores:
     attributes: NDArray[np.float32]
     """`[examples, 3]`."""
     members: dict[str, NDArray[np.float32]]
-    """Posteriors by member, each `[examples, labels]`; uniform where a member has nothing to read."""
+    """Posteriors by member, each `[examples, labels]`; the mean of the others where one has nothing to read."""
     single: NDArray[np.float32]
     """What the first meta-classifier of stage 3 says alone, under the temperature of all, `[examples, labels]`."""
 
@@ -71,7 +71,7 @@ def load_members(artefacts: Artefacts, recipe: Recipe, dims: dict[str, int]) -> 
 def answers_of(members: dict[str, DeepSER], data: TrainingSet) -> TrainingSet:
     """What all members say of a set, as examples for the meta-classifier.
 
-    A member that has nothing to read in an example answers with the uniform distribution and the middle of the scale.
+    A member that has nothing to read in an example answers what the others answer on average.
     """
     probabilities, attributes = _posteriors(members, data)
     rows = member_answers(torch.from_numpy(probabilities), torch.from_numpy(attributes)).numpy()
@@ -84,17 +84,20 @@ def answers_of(members: dict[str, DeepSER], data: TrainingSet) -> TrainingSet:
 
 def _posteriors(members: dict[str, DeepSER], data: TrainingSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Posteriors `[examples, members, labels]` and attributes `[examples, members, 3]`."""
-    probabilities = np.full((len(data), len(members), len(data.labels)), 1 / len(data.labels), dtype=np.float32)
-    attributes = np.full((len(data), len(members), 3), 4.0, dtype=np.float32)
+    probabilities = np.zeros((len(data), len(members), len(data.labels)), dtype=np.float32)
+    attributes = np.zeros((len(data), len(members), 3), dtype=np.float32)
+    reading = np.zeros((len(data), len(members)), dtype=np.bool_)
     for column, member in enumerate(members.values()):
         names = member.config.modalities
         reads = np.array([any(e.features.get(m) is not None for m in names) for e in data.examples], dtype=np.bool_)
         if not reads.any():
             continue
         scores = predict(member, data, names)
+        reading[:, column] = reads
         probabilities[reads, column] = softmax(scores.logits[reads])
         attributes[reads, column] = scores.attributes[reads]
-    return probabilities, attributes
+    filled = fill_silent(torch.from_numpy(probabilities), torch.from_numpy(attributes), torch.from_numpy(reading))
+    return filled[0].numpy(), filled[1].numpy()
 
 
 def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce: Announce | None = None) -> None:
@@ -119,7 +122,8 @@ def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce
             weights = class_weights(torch.from_numpy(part.train.targets), power) if full else None
 
             def epoch(rng: np.random.Generator, data: TrainingSet = part.train, full: bool = full) -> Indices:
-                return full_epoch(data.corpora, {}, rng) if full else balanced_epoch(data.dominant, data.ambiguous, rng)
+                pool = full_epoch(data.corpora, {}, rng, data.utterances)
+                return pool if full else pool[balanced_epoch(data.dominant[pool], data.ambiguous[pool], rng)]
 
             reports.append(
                 fit(

@@ -28,9 +28,12 @@ class _TrainCommands(click.Group):
     """Trains, where no other of its commands is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Puts the name of the command that trains before options that come without one."""
-        named = bool(args) and args[0] in self.commands
-        return super().parse_args(ctx, args if named else ["bundle", *args])
+        """Reads the arguments, the name of a command put before them where there is none."""
+        return super().parse_args(ctx, self.named(args))
+
+    def named(self, args: list[str]) -> list[str]:
+        """The arguments, with the command that trains where they name none."""
+        return args if args and args[0] in self.commands else ["bundle", *args]
 
 
 @click.group(cls=_TrainCommands)

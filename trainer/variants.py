@@ -44,6 +44,12 @@ def _every_stage(recipe: Recipe, **values: object) -> Recipe:
     return changed(recipe, stage1=stage(recipe.stage1), stage2=stage(recipe.stage2), meta=meta)
 
 
+def _without_views(recipe: Recipe) -> Recipe | None:
+    if recipe.views == (CLEAN,):
+        return None
+    return changed(recipe, views=(CLEAN,), meta={**recipe.meta.model_dump(), "views": (CLEAN,)})
+
+
 def without_modality(recipe: Recipe, modality: str) -> Recipe | None:
     """A recipe whose members do not read a modality; members that read nothing else are left out."""
     if modality not in recipe.modalities:
@@ -85,7 +91,7 @@ VARIANTS: Final = (
     Variant("no class weights", "class weights", lambda r: changed(r, class_weight_power=0.0)),
     Variant("no modality dropout", "modality dropout", lambda r: _every_stage(r, modality_drop=0.0)),
     Variant("no prosody", "prosody", lambda r: without_modality(r, "prosody")),
-    Variant("no augmentation", "augmentation", lambda r: changed(r, views=(CLEAN,)) if r.views != (CLEAN,) else None),
+    Variant("no augmentation", "augmentation", _without_views),
     Variant("no speaker standardisation", "standardisation", lambda r: changed(r, speaker={}) if r.speaker else None),
     Variant(
         "greedy soup",

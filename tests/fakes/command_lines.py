@@ -26,6 +26,7 @@ def parse(words: Sequence[str], *, whole: bool = True) -> None:
         _, found, rest = command.resolve_command(context, rest)
         command = found or command
         context = click.Context(command, parent=context)
+        rest = command.named(rest) if hasattr(command, "named") else rest
         values, rest, _ = command.make_parser(context).parse_args(rest)
     if rest:
         raise click.UsageError(f"nothing takes {rest}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import FeatureError
-from models.meta import MetaClassifier, member_answers, soup
+from models.meta import MetaClassifier, fill_silent, member_answers, soup
 
 MEMBERS, LABELS = 3, 4
 
@@ -24,6 +24,29 @@ def test_it_reads_every_members_posterior_and_attributes_side_by_side() -> None:
     assert found.shape == (5, MEMBERS * (LABELS + 3))
     assert torch.equal(found[:, :LABELS], probabilities[:, 0])
     torch.testing.assert_close(found[:, LABELS : LABELS + 3], (attributes[:, 0] - 4) / 3)
+
+
+class TestSilence:
+    READS = torch.tensor([[True, False, True], [True, True, True], [False, False, True], [False] * 3, [True] * 3])
+
+    def test_silent_members_say_the_mean_of_those_that_speak(self) -> None:
+        probabilities, attributes = answers()
+        for given, found in zip(
+            (probabilities, attributes), fill_silent(probabilities, attributes, self.READS), strict=True
+        ):
+            torch.testing.assert_close(found[0, 1], given[0, [0, 2]].mean(dim=0))
+            torch.testing.assert_close(found[2, :2], given[2, 2].expand(2, -1))
+
+    def test_those_that_speak_are_not_changed(self) -> None:
+        probabilities, attributes = answers()
+        filled = fill_silent(probabilities, attributes, self.READS)
+        assert torch.equal(filled[0][self.READS], probabilities[self.READS])
+        assert torch.equal(filled[1][self.READS], attributes[self.READS])
+
+    def test_where_all_are_silent_nothing_is_favoured(self) -> None:
+        probabilities, attributes = fill_silent(*answers(), self.READS)
+        torch.testing.assert_close(probabilities[3], torch.full((MEMBERS, LABELS), 1 / LABELS))
+        torch.testing.assert_close(attributes[3], torch.full((MEMBERS, 3), 4.0))
 
 
 def test_it_is_made_of_linear_maps_alone() -> None:

@@ -225,6 +225,15 @@ class TestAssembling:
         assert not [e.id for e in split.development.examples if e.id.endswith("@telephone")]
         spoken = [e.id for e in split.train.examples if e.spoken]
         assert sum(name.endswith("@telephone") for name in spoken) == len(spoken) / 2 > 0
+        assert split.for_meta is split.development
+
+        meta = {**chosen.meta.model_dump(), "views": ("clean", "telephone")}
+        wide = assemble(replace(spec, recipe=Recipe.model_validate({**chosen.model_dump(), "meta": meta})))
+        assert ids(Split(wide.train, wide.development)) == ids(Split(split.train, split.development))
+        heard = [e for e in wide.for_meta.examples if e.spoken]
+        assert {e.speaker for e in heard} == {e.speaker for e in split.development.examples if e.spoken}
+        assert {e.view for e in heard} == {"clean", "telephone"}
+        assert fingerprint_of(wide, chosen) != fingerprint_of(split, chosen)
 
     def test_an_id_with_an_at_sign_is_still_chosen_by(self, tmp_path: Path) -> None:
         data = tiny_data(tmp_path, sign="@")

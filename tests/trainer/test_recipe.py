@@ -172,6 +172,7 @@ class TestChecking:
             ("labels", ["angry", "joyful"], r"unknown labels \['joyful'\]"),
             ("labels", ["angry", "angry"], "labels repeat"),
             ("views", ["clean", "underwater"], "no view 'underwater'"),
+            ("meta.views", ["clean", "telephone"], r"meta.views names \['telephone'\], which views does not list"),
         ],
     )
     def test_what_is_wrong_is_said_in_one_line(self, path: str, value: Any, message: str) -> None:

@@ -13,7 +13,8 @@ from models.bundle import load_bundle
 from models.console import main
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.runs import COMMENTS, LINES, VOICES, TinyData, TinyRun, tiny_data
-from trainer import evaluate_cli
+from trainer import evaluate_cli, running
+from trainer.errors import TrainingStoppedError
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,26 @@ class TestTrain:
         assert "words, stage 2" in ran.err
         assert "stage 1" not in ran.err
         assert load_bundle(again).sha256 == first.sha256
+
+    def test_asked_to_stop_it_says_so_and_ends_as_an_interrupted_program_does(
+        self, place: TinyData, medusa: Console, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stopped(*_given: object, **_more: object) -> None:
+            raise TrainingStoppedError("stopped as asked; the same command goes on from here")
+
+        monkeypatch.setattr(running, "run_stages", stopped)
+        ran = medusa("train", "--recipe", place.recipe_file, "--out", place.folder / "never", *work(place))
+        assert ran.code == 130
+        assert ran.err.splitlines()[-1] == "medusa: stopped as asked; the same command goes on from here"
+        assert not (place.folder / "never").exists()
+
+    def test_a_recipe_can_be_changed_where_it_is_used(self, place: TinyData, medusa: Console) -> None:
+        out = place.folder / "changed"
+        changes = ["--set", "meta.runs=2", "--set", 'name="other"']
+        ran = medusa("train", "--recipe", place.recipe_file, "--out", out, *changes, *work(place))
+        assert ran.code == 0
+        recipe = load_bundle(out).manifest.recipe
+        assert (recipe["name"], recipe["meta"]["runs"]) == ("other", 2)
 
     def test_what_a_bundle_is_called_and_licensed_may_be_said(
         self, trained: Path, place: TinyData, medusa: Console
