@@ -271,10 +271,11 @@ class _Fit:
         objective = self._objective
         with self._compute.autocast():
             latent = self._model.fuse(batch.inputs, batch.masks)  # type: ignore[operator]
+            own = objective.on_latent(latent, batch.targets)
             mixed = (latent, objective.targets(batch.targets), batch.attributes, batch.known)
             latent, targets, attributes, known = self._mixup(mixed, self._generator)
             logits, predicted = self._model.classify(latent)  # type: ignore[operator]
-        return objective(
+        return own + objective(
             logits.float(),
             targets,
             predicted=predicted.float(),

@@ -10,10 +10,11 @@ import torch
 
 from models.deepser import DeepSER, DeepSERConfig
 from trainer.compute import CPU, Compute
+from trainer.dataset import TrainingSet
 from trainer.fitting import Epoch, FitReport, Watch, fit
 from trainer.objectives import class_weights
 from trainer.recipe import MemberRecipe, Recipe
-from trainer.sampling import Indices, balanced_epoch, full_epoch
+from trainer.sampling import Indices, balanced_epoch, evened_quota, full_epoch
 from trainer.splits import Split
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,13 @@ def quota_of(member: MemberRecipe, recipe: Recipe) -> dict[str, int]:
     return recipe.quota if member.quota is None else member.quota
 
 
+def _epoch_of(data: TrainingSet, member: MemberRecipe, recipe: Recipe, rng: np.random.Generator) -> Indices:
+    quota = quota_of(member, recipe)
+    if recipe.corpus_balance > 0:
+        quota = evened_quota(data.corpora, data.utterances, data.spoken, recipe.corpus_balance) | quota
+    return full_epoch(data.corpora, quota, rng, data.utterances)
+
+
 def stage_1(
     member: MemberRecipe, recipe: Recipe, split: Split, compute: Compute = CPU, watch: Watch | None = None
 ) -> TrainedMember:
@@ -76,7 +84,7 @@ def stage_1(
         model.set_standardisation(name, torch.from_numpy(mean), torch.from_numpy(deviation))
 
     def epoch(rng: np.random.Generator) -> Indices:
-        return full_epoch(data.corpora, quota_of(member, recipe), rng, data.utterances)
+        return _epoch_of(data, member, recipe, rng)
 
     typical = epoch(np.random.default_rng(seed))
     weights = class_weights(torch.from_numpy(data.targets[typical]), recipe.class_weight_power)
@@ -106,7 +114,7 @@ def stage_2(
     data = split.train.readable(member.modalities)
 
     def epoch(rng: np.random.Generator) -> Indices:
-        pool = full_epoch(data.corpora, quota_of(member, recipe), rng, data.utterances)
+        pool = _epoch_of(data, member, recipe, rng)
         return pool[balanced_epoch(data.dominant[pool], data.ambiguous[pool], rng)]
 
     seed = member_seed(recipe, member) + 500
@@ -136,7 +144,7 @@ def _fit(
         member.modalities,
         epoch=epoch,
         stage=recipe.stage1 if stage == 1 else recipe.stage2,
-        objective=recipe.objective,
+        objective=recipe.member_objective,
         mixup_alpha=recipe.mixup_alpha,
         weights=weights,
         seed=seed,

@@ -57,6 +57,31 @@ def attribute_error(predicted: Tensor, targets: Tensor, known: Tensor) -> Tensor
     return errors.sum() / known.sum().clamp(min=1.0)
 
 
+def supervised_contrast(latent: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Draws latents of one class together and those of others apart (SupCon, Khosla et al. 2020, equation 2).
+
+    Args:
+        latent: `[batch, width]`, not mixed.
+        targets: `[batch, labels]`; the strongest class of each counts.
+        temperature: of the similarities, positive.
+
+    Returns:
+        The mean over examples that have another of their class in the batch; zero where none has.
+    """
+    directions = functional.normalize(latent, dim=-1)
+    itself = torch.eye(latent.shape[0], dtype=torch.bool, device=latent.device)
+    similar = (directions @ directions.T / temperature).masked_fill(itself, -torch.inf)
+    classes = targets.argmax(dim=-1)
+    partners = (classes[:, None] == classes[None, :]) & ~itself
+    count = partners.sum(dim=1)
+    # Where there is one example alone there is nothing to compare: its row of similarities is empty.
+    logs = functional.log_softmax(similar, dim=1).masked_fill(~partners, 0.0)
+    found = count > 0
+    if not bool(found.any()):
+        return latent.new_zeros(())
+    return -(logs.sum(dim=1)[found] / count[found]).mean()
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """The weighted sum a stage minimises (paper: 1.5 and 0.4), and what it takes for the truth."""
@@ -67,11 +92,20 @@ class Objective:
     """The strongest class alone counts, in place of the raters' distribution (the paper gains by the latter)."""
     label_smoothing: float = 0.0
     """Share of every target spread evenly over all classes (Szegedy et al. 2016)."""
+    contrastive: float = 0.0
+    """Weight of `supervised_contrast` on the latent before MixUp."""
+    contrastive_temperature: float = 0.1
 
     def targets(self, soft: Tensor) -> Tensor:
         """What is learnt in place of soft targets, `[batch, labels]` both."""
         wanted = functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft) if self.hard else soft
         return (1 - self.label_smoothing) * wanted + self.label_smoothing / soft.shape[-1]
+
+    def on_latent(self, latent: Tensor, targets: Tensor) -> Tensor:
+        """What is asked of the latent itself, `[batch, width]`; zero where nothing is."""
+        if self.contrastive == 0:
+            return latent.new_zeros(())
+        return self.contrastive * supervised_contrast(latent.float(), targets, self.contrastive_temperature)
 
     def __call__(
         self,

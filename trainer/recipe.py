@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -132,6 +132,11 @@ class Recipe(_Section):
     """Of the forward pass; `bf16` halves memory and time on GPUs."""
     cross_entropy_weight: float = Field(default=1.5, gt=0)
     attribute_weight: float = Field(default=0.4, ge=0)
+    contrastive_weight: float = Field(default=0.0, ge=0)
+    """Of a supervised contrastive term on the members' latents; 0 leaves it out, as the paper does."""
+    contrastive_temperature: float = Field(default=0.1, gt=0)
+    corpus_balance: Probability = 0.0
+    """How far an epoch evens out corpora with audio: 0 takes all of each, 1 as much of each as the smallest has."""
     class_weight_power: Probability = 0.5
     mixup_alpha: float = Field(default=0.2, gt=0)
     target_coverage: Probability = 0.9
@@ -219,7 +224,7 @@ class Recipe(_Section):
             return spec
         if spec.layers == 1:
             raise FeatureError(f'[modalities.{modality}]: layers = "learnt" needs several, {spec.name} gives one')
-        return replace(spec, stacked=True)
+        return dataclasses.replace(spec, stacked=True)
 
     @property
     def specs(self) -> dict[str, BackboneSpec]:
@@ -233,12 +238,19 @@ class Recipe(_Section):
 
     @property
     def objective(self) -> Objective:
-        """What stages 1 to 3 minimise."""
+        """What stage 3 minimises, and stages 1 and 2 among other things."""
         return Objective(
             self.cross_entropy_weight,
             self.attribute_weight,
             hard=self.hard_targets,
             label_smoothing=self.label_smoothing,
+        )
+
+    @property
+    def member_objective(self) -> Objective:
+        """What stages 1 and 2 minimise: theirs is a latent that can be asked for something."""
+        return dataclasses.replace(
+            self.objective, contrastive=self.contrastive_weight, contrastive_temperature=self.contrastive_temperature
         )
 
     @property

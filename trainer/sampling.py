@@ -42,6 +42,27 @@ def full_epoch(
     return rng.permutation(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
 
 
+def evened_quota(
+    corpora: Sequence[str], utterances: Indices, spoken: NDArray[np.bool_], balance: float
+) -> dict[str, int]:
+    """Quotas that bring corpora with audio nearer to each other, so that none is learnt for its size.
+
+    Args:
+        corpora: corpus name of each example.
+        utterances: `[examples]`, a number that the views of one utterance share.
+        spoken: `[examples]`.
+        balance: 0 takes all of each corpus, 1 as much of each as the smallest has, and what lies between evens out on a
+            logarithmic scale.
+    """
+    names = np.asarray(corpora)
+    sizes = {name: np.unique(utterances[(names == name) & spoken]).size for name in dict.fromkeys(corpora)}
+    heard = {name: size for name, size in sizes.items() if size}
+    if not heard:
+        return {}
+    least = min(heard.values())
+    return {name: max(1, round(least**balance * size ** (1 - balance))) for name, size in heard.items()}
+
+
 def _one_of_each(utterances: Indices, rng: np.random.Generator) -> Indices:
     shuffled = rng.permutation(utterances.size)
     _, first = np.unique(utterances[shuffled], return_index=True)

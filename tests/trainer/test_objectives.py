@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.errors import RecipeError
-from trainer.objectives import MixUp, Objective, attribute_error, class_weights, soft_cross_entropy
+from trainer.objectives import MixUp, Objective, attribute_error, class_weights, soft_cross_entropy, supervised_contrast
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -30,6 +30,45 @@ class TestTargets:
         found = Objective(label_smoothing=0.2).targets(self.SOFT)
         torch.testing.assert_close(found, 0.8 * self.SOFT + 0.05)
         torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
+
+
+class TestContrast:
+    CLASSES = torch.eye(2)[torch.tensor([0, 0, 1, 1])]
+
+    def test_it_is_what_the_paper_of_khosla_et_al_sums(self) -> None:
+        latent = torch.randn(4, 5, generator=generator())
+        directions = latent / latent.norm(dim=1, keepdim=True)
+        total = 0.0
+        for anchor, partner in ((0, 1), (1, 0), (2, 3), (3, 2)):
+            others = [i for i in range(4) if i != anchor]
+            scores = directions[anchor] @ directions[others].T / 0.5
+            total -= float(torch.log_softmax(scores, dim=0)[others.index(partner)])
+        found = supervised_contrast(latent, self.CLASSES, 0.5)
+        assert float(found) == pytest.approx(total / 4, rel=1e-5)
+
+    def test_classes_that_stand_apart_cost_less(self) -> None:
+        apart = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+        mixed = apart[[0, 2, 1, 3]]
+        assert supervised_contrast(apart, self.CLASSES, 0.1) < supervised_contrast(mixed, self.CLASSES, 0.1)
+
+    @pytest.mark.parametrize("rows", [1, 2])
+    def test_without_a_partner_it_asks_for_nothing_and_gradients_stay_finite(self, rows: int) -> None:
+        latent = torch.randn(rows, 3, requires_grad=True)
+        (supervised_contrast(latent, torch.eye(2)[:rows], 0.1) + 0 * latent.sum()).backward()
+        assert latent.grad is not None
+        assert torch.isfinite(latent.grad).all()
+
+    def test_with_partners_gradients_are_finite(self) -> None:
+        latent = torch.randn(4, 3, requires_grad=True)
+        supervised_contrast(latent, torch.eye(3)[torch.tensor([0, 0, 1, 2])], 0.1).backward()
+        assert latent.grad is not None
+        assert torch.isfinite(latent.grad).all()
+
+    def test_an_objective_asks_for_it_by_its_weight(self) -> None:
+        latent = torch.randn(4, 5, generator=generator())
+        assert float(Objective().on_latent(latent, self.CLASSES)) == 0
+        weighted = Objective(contrastive=0.3, contrastive_temperature=0.5).on_latent(latent, self.CLASSES)
+        torch.testing.assert_close(weighted, 0.3 * supervised_contrast(latent, self.CLASSES, 0.5))
 
 
 class TestClassWeights:

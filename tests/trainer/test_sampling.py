@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.errors import RecipeError
-from trainer.sampling import balanced_epoch, batches, full_epoch
+from trainer.sampling import balanced_epoch, batches, evened_quota, full_epoch
 
 # Nine of class 0, five of class 1, three of class 2, and six that annotators did not agree on.
 DOMINANT = np.array([0] * 9 + [1] * 5 + [2] * 3 + [0, 0, 1, 1, 2, 2])
@@ -69,6 +69,20 @@ class TestViews:
     def test_a_quota_counts_utterances(self) -> None:
         epoch = full_epoch(self.CORPORA, {"heard": 1, "read": 2}, rng(), self.UTTERANCES)
         assert Counter(self.CORPORA[i] for i in epoch) == {"heard": 1, "read": 2}
+
+
+class TestEveningOut:
+    CORPORA = ("large",) * 200 + ("small",) * 8 + ("read",) * 500
+    UTTERANCES = np.concatenate([np.arange(100).repeat(2), 100 + np.arange(4).repeat(2), 200 + np.arange(500)])
+    SPOKEN = np.array([True] * 208 + [False] * 500)
+
+    @pytest.mark.parametrize(("balance", "large"), [(0.0, 100), (0.5, 20), (1.0, 4)])
+    def test_the_larger_gives_less_the_more_they_are_evened_out(self, balance: float, large: int) -> None:
+        quota = evened_quota(self.CORPORA, self.UTTERANCES, self.SPOKEN, balance)
+        assert quota == {"large": large, "small": 4}
+
+    def test_where_nothing_is_heard_there_is_nothing_to_even_out(self) -> None:
+        assert evened_quota(self.CORPORA, self.UTTERANCES, np.zeros(708, dtype=bool), 0.5) == {}
 
 
 class TestBalancedEpoch:

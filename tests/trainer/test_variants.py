@@ -34,6 +34,8 @@ EXPECTED = {
     "no stage 2": {"stage2.epochs"},
     "no attribute task": {"attribute_weight"},
     "no class weights": {"class_weight_power"},
+    "supervised contrast 0.2": {"contrastive_weight"},
+    "corpora evened out by half": {"corpus_balance"},
     "no modality dropout": {"stage1.modality_drop", "stage2.modality_drop"},
     "no prosody": {"members.modalities", "modalities", "speaker"},
     "no augmentation": {"views", "meta.views"},
