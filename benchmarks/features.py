@@ -128,11 +128,13 @@ def measure_extraction(corpora: Sequence[Corpus], recipe: Recipe, jobs: int, fol
     views = len(recipe.views)
     audio_s = sum(u.duration_s or 0.0 for u in clips)
     before_s, started = _cpu_s(), time.perf_counter()
-    with FeatureLibrary(folder, recipe.modalities, recipe.views) as library:
+    with FeatureLibrary(folder, recipe.modalities, recipe.views, recipe.specs) as library:
         report = library.extract(corpora, progress=progress, jobs=jobs)
     wall_s, cpu_s = time.perf_counter() - started, _cpu_s() - before_s
     if report.failures:
-        raise TrainerError(f"{len(report.failures)} clips could not be used, first: {report.failures[0]}")
+        # A clip fails once in every view.
+        unusable = {problem.where for problem in report.failures}
+        raise TrainerError(f"{len(unusable)} clips could not be used, first: {report.failures[0]}")
     # Once the first of them has come back, all processes are at work.
     steady_s = sum(seconds for _, seconds in told[jobs:])
     rate = steady_s / (told[-1][0] - told[jobs - 1][0]) if len(told) > jobs else audio_s / wall_s
