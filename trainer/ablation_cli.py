@@ -15,6 +15,7 @@ from trainer.command_line import (
     FEATURES,
     JOBS,
     JSON,
+    RECIPE,
     WORK,
     announcing_models,
     ending_in_order,
@@ -28,9 +29,7 @@ RESULT = "ablation"
 @click.command(
     epilog="Example: medusa train ablate --corpora ~/corpora --within ravdess --left-out emodb --out results --jobs 2"
 )
-@click.option(
-    "--recipe", "--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file."
-)
+@RECIPE
 @click.option("--within", required=True, help="A corpus some of whose speakers are left out and scored.")
 @click.option("--left-out", required=True, help="A corpus that is left out whole, and scored.")
 @click.option("--trials", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds, each without others.")

@@ -1,4 +1,4 @@
-"""The commands of this package: `medusa features`, `medusa train` and `medusa evaluate`."""
+"""`medusa features`: what training reads, extracted once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from trainer.command_line import RECIPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +59,7 @@ class _PartType(click.ParamType[tuple[int, int]]):
 @click.option(
     "--corpus", "names", multiple=True, help="Only this corpus; may be given again. All of the recipe if none."
 )
-@click.option("--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file.")
+@RECIPE
 @click.option("--view", "views", multiple=True, help="Only this waveform view; may be given again.")
 @click.option("--problems", "all_problems", is_flag=True, help="List every problem of every corpus.")
 @click.option(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainer.stopping import CHECKPOINT_EVERY_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from trainer.stages import Announce
     from trainer.workload import Part
 
+RECIPE = click.option(
+    "--recipe", "--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file."
+)
 CORPORA = click.option(
     "--corpora",
     required=True,
@@ -52,7 +57,7 @@ CHECKPOINT = click.option(
     "--checkpoint-every",
     "checkpoint_every_s",
     type=click.FloatRange(min=0),
-    default=120.0,
+    default=CHECKPOINT_EVERY_S,
     show_default=True,
     help="Seconds between two checkpoints of a member.",
 )

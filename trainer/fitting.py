@@ -8,48 +8,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.checkpoints import Checkpoint, load_checkpoint, optimiser_memory, restore_optimiser, save_checkpoint
 from trainer.compute import CPU, Compute
 from trainer.dataset import Batch, TrainingSet
 from trainer.errors import TrainingStoppedError
-from trainer.metrics import macro_f1
 from trainer.objectives import MixUp, Objective
+from trainer.prediction import development_macro_f1, predict
 from trainer.recipe import StageRecipe
 from trainer.sampling import Indices, batches
+from trainer.stopping import CHECKPOINT_EVERY_S
 
 log = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 64
 GRADIENT_NORM = 1.0
-
-
-class Classifier(Protocol):
-    """What both members and meta-classifiers offer: a latent that MixUp may mix, and a head."""
-
-    def fuse(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
-        """The latent, `[batch, latent]`."""
-        ...
-
-    def classify(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `[batch, labels]` and attributes `[batch, 3]`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a model says of a whole set, in its order."""
-
-    logits: NDArray[np.float32]
-    """`[examples, labels]`."""
-    attributes: NDArray[np.float32]
-    """`[examples, 3]`."""
 
 
 @dataclass(slots=True)
@@ -66,40 +42,6 @@ class FitReport:
 Epoch = Callable[[np.random.Generator], Indices]
 
 
-def predict(model: nn.Module, data: TrainingSet, modalities: Sequence[str]) -> Scores:
-    """Scores every example of a set, in evaluation mode.
-
-    Args:
-        model: a `Classifier`.
-        data: what to score.
-        modalities: what the model reads.
-    """
-    model.eval()
-    device = str(next(model.parameters()).device)
-    order = np.argsort(data.lengths, kind="stable").astype(np.int64)
-    logits = np.zeros((len(data), len(data.labels)), dtype=np.float32)
-    attributes = np.zeros((len(data), 3), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(data), EVALUATION_BATCH):
-            chosen = order[start : start + EVALUATION_BATCH]
-            batch = data.collate(chosen, modalities).to(device)
-            scored, rated = model.classify(model.fuse(batch.inputs, batch.masks))  # type: ignore[operator]
-            logits[chosen] = scored.cpu().numpy()
-            attributes[chosen] = rated.cpu().numpy()
-    return Scores(logits, attributes)
-
-
-def development_macro_f1(scores: Scores, data: TrainingSet) -> float:
-    """Macro-F1 over the unambiguous examples of a set; where some are spoken and some are text, the mean of both.
-
-    So neither kind is chosen for at the other's cost, however many there are of each.
-    """
-    predicted = scores.logits.argmax(axis=1)
-    kinds = [data.spoken & ~data.ambiguous, ~data.spoken & ~data.ambiguous]
-    figures = [macro_f1(data.dominant[kind], predicted[kind], len(data.labels)) for kind in kinds if kind.any()]
-    return float(np.mean(figures)) if figures else 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who looks on while a model is fitted, and where it leaves what it needs to go on."""
@@ -112,7 +54,7 @@ class Watch:
     """Asked after every step whether to stop."""
     checkpoint: Path | None = None
     """Where to go on from, and to leave checkpoints."""
-    checkpoint_every_s: float = 120.0
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
     """Time between two of them."""
 
 
@@ -138,7 +80,7 @@ def fit(
     checkpoint and ends with the same weights; on CPU, bit for bit.
 
     Args:
-        model: a `Classifier`; back on the CPU when this returns.
+        model: a `Classifier` of `trainer.prediction`; back on the CPU when this returns.
         data: training examples.
         development: examples of other speakers, to choose the epoch by; may be empty where the last one is kept.
         modalities: what the model reads.

@@ -32,9 +32,10 @@ from trainer.stages import (
     stage_3,
     stage_4,
 )
-from trainer.stopping import stopped_by_signals
+from trainer.stopping import CHECKPOINT_EVERY_S, stopped_by_signals
 
-CHECKPOINT_EVERY_S: Final = 120.0
+_LOOK_S: Final = 0.5
+"""How often a process that waits for others looks whether it was asked to stop."""
 
 Stage = Literal["stage1", "stage2"]
 _TITLES: Final[dict[Stage, str]] = {"stage1": "stage 1", "stage2": "stage 2"}
@@ -80,7 +81,7 @@ def run_stages(
         members = load_members(artefacts, spec.recipe, split.train.dims)
         answers = answers_of(members, split.for_meta)
         if execution.ranks.leads:
-            stage_3(answers, artefacts, spec.recipe, announce)
+            stage_3(answers, artefacts, spec.recipe, announce, stop)
         execution.ranks.barrier()
         return stage_4(answers, artefacts, spec.recipe, members, split.train.standardisation)
 
@@ -102,7 +103,7 @@ def _train_members(
     own = ranks.share([member.name for member in spec.recipe.members])
     waiting = [name for name in own if not artefacts.has("stage2", name)]
     if execution.jobs > 1 and len(waiting) > 1:
-        _train_in_processes(spec, waiting, execution, announce)
+        _train_in_processes(spec, waiting, execution, announce, stop)
         return
     compute = choose_compute(execution.device, spec.recipe.precision, worker=ranks.local_rank)
     watch = Watch(stop=stop, checkpoint_every_s=execution.checkpoint_every_s)
@@ -110,8 +111,13 @@ def _train_members(
         train_member(spec, name, split, compute, announce=announce, watch=watch)
 
 
-def _train_in_processes(spec: RunSpec, waiting: Sequence[str], execution: Execution, announce: Announce | None) -> None:
-    """Trains members side by side; each process has a number, by which several GPUs are dealt out."""
+def _train_in_processes(
+    spec: RunSpec, waiting: Sequence[str], execution: Execution, announce: Announce | None, stop: Callable[[], bool]
+) -> None:
+    """Trains members side by side; each process has a number, by which several GPUs are dealt out.
+
+    Asked to stop, it asks them: a terminal's Ctrl-C reaches all, another signal this process alone.
+    """
     artefacts = Artefacts(spec)
     workers = min(execution.jobs, len(waiting))
     free = list(range(workers))
@@ -120,7 +126,15 @@ def _train_in_processes(spec: RunSpec, waiting: Sequence[str], execution: Execut
 
     def finish_one() -> None:
         nonlocal done
-        for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+        finished: set[concurrent.futures.Future[str]] = set()
+        asked = False
+        while not finished:
+            if stop() and not asked:
+                asked = True
+                for process in multiprocessing.active_children():
+                    process.terminate()
+            finished = concurrent.futures.wait(running, _LOOK_S, concurrent.futures.FIRST_COMPLETED).done
+        for future in finished:
             free.append(running.pop(future))
             name = future.result()
             done += 1
@@ -136,9 +150,8 @@ def _train_in_processes(spec: RunSpec, waiting: Sequence[str], execution: Execut
                     finish_one()
                 number = free.pop()
                 worker = execution.ranks.local_rank * workers + number
-                running[
-                    pool.submit(_train_in_worker, spec, name, execution.device, execution.checkpoint_every_s, worker)
-                ] = number
+                given = (spec, name, execution.device, execution.checkpoint_every_s, worker)
+                running[pool.submit(_train_in_worker, *given)] = number
             while running:
                 finish_one()
         except BrokenProcessPool as error:
@@ -149,7 +162,7 @@ def _train_in_processes(spec: RunSpec, waiting: Sequence[str], execution: Execut
 
 def _train_in_worker(spec: RunSpec, name: str, device: str, checkpoint_every_s: float, worker: int) -> str:
     compute = choose_compute(device, spec.recipe.precision, worker=worker)
-    with one_thread(), stopped_by_signals() as stop:
+    with one_thread(), stopped_by_signals(patient=True) as stop:
         train_member(spec, name, assemble(spec), compute, watch=Watch(stop=stop, checkpoint_every_s=checkpoint_every_s))
     return name
 

@@ -15,9 +15,10 @@ from models.meta import MetaClassifier, fill_silent, member_answers, soup
 from models.speaker import UNHEARD, SpeakerStandardisation
 from trainer.artefacts import Artefacts
 from trainer.dataset import TrainingSet
-from trainer.fitting import FitReport, Scores, Watch, development_macro_f1, fit, predict
+from trainer.fitting import FitReport, Watch, fit
 from trainer.members import member_config
 from trainer.objectives import class_weights
+from trainer.prediction import Scores, development_macro_f1, predict
 from trainer.recipe import Recipe
 from trainer.sampling import Indices, balanced_epoch, full_epoch
 from trainer.splits import Split, leave_part
@@ -100,7 +101,13 @@ def _posteriors(members: dict[str, DeepSER], data: TrainingSet) -> tuple[NDArray
     return filled[0].numpy(), filled[1].numpy()
 
 
-def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce: Announce | None = None) -> None:
+def stage_3(
+    answers: TrainingSet,
+    artefacts: Artefacts,
+    recipe: Recipe,
+    announce: Announce | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Several meta-classifiers, each without another part of the held-out speakers.
 
     Members have never heard any of them: their answers there are what they will be in use. Each run is trained like a
@@ -137,7 +144,7 @@ def stage_3(answers: TrainingSet, artefacts: Artefacts, recipe: Recipe, announce
                     mixup_alpha=recipe.mixup_alpha,
                     weights=weights,
                     seed=seed,
-                    watch=announcing(Watch(), announce, f"meta-classifier {run + 1}, stage 3"),
+                    watch=announcing(Watch(stop=stop), announce, f"meta-classifier {run + 1}, stage 3"),
                 )
             )
         artefacts.save("stage3", name, model.state_dict(), {"fits": [asdict(report) for report in reports]})

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
+CHECKPOINT_EVERY_S: Final = 120.0
+"""Time between two checkpoints of a member, where nobody says otherwise: what a kill costs at most."""
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -29,10 +32,13 @@ class StopRequest:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[StopRequest]:
+def stopped_by_signals(*, patient: bool = False) -> Iterator[StopRequest]:
     """Turns the first SIGINT or SIGTERM inside the block into a request to stop; a second one ends the process as ever.
 
     Outside the main thread, where signals cannot be caught, nobody ever asks.
+
+    Args:
+        patient: further signals ask again and end nothing: for a process that the terminal and its parent both ask.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -46,7 +52,8 @@ def stopped_by_signals() -> Iterator[StopRequest]:
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         request.ask()
-        restore()
+        if not patient:
+            restore()
 
     for number in _SIGNALS:
         signal.signal(number, ask)

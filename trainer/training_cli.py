@@ -17,6 +17,7 @@ from trainer.command_line import (
     FEATURES,
     JOBS,
     JSON,
+    RECIPE,
     WORK,
     announcing_models,
     ending_in_order,
@@ -45,9 +46,7 @@ train.add_command(ablate)
 
 
 @train.command("bundle", epilog="Example: medusa train --config base --corpora ~/corpora --out bundles/mine --jobs 2")
-@click.option(
-    "--recipe", "--config", "source", default="base", show_default=True, help="A packaged recipe or a TOML file."
-)
+@RECIPE
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where the bundle goes.")
 @click.option("--name", default=None, help="Name of the bundle; the folder's by default.")
 @click.option("--licence", default="CC-BY-NC-SA-4.0", show_default=True, help="Of the weights.")

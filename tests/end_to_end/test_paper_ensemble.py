@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +107,12 @@ def test_all_four_stages_of_fourteen_members_end_in_a_bundle(place: Path, undist
     assert [len(list((runs / f"stage{stage}").glob("*.json"))) for stage in (1, 2, 3, 4)] == [14, 14, 6, 1]
 
 
+def ended_within(process: subprocess.Popen[str], seconds: float) -> None:
+    """Waits for a process, and no longer than so many seconds."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
 def finished(place: Path) -> int:
     """Models that a run which is killed again and again has finished, of 35."""
     return len(list((place / "killed" / "runs" / "medusa14").glob("stage*/*.json")))
@@ -121,8 +127,8 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_weights(place: Path
         while process.poll() is None and not (
             any((place / "killed" / "store").rglob("*.f16")) if moment is None else finished(place) >= moment
         ):
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0.0, 0.1))
+            ended_within(process, 0.002)
+        ended_within(process, chance.uniform(0.0, 0.1))
         process.kill()
         assert process.wait() == -signal.SIGKILL
         process.communicate()

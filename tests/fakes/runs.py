@@ -147,11 +147,6 @@ class TinyRun:
     """Everything it announced."""
 
 
-def changed(recipe: Recipe, **values: object) -> Recipe:
-    """The recipe with other values."""
-    return Recipe.model_validate({**recipe.model_dump(), **values})
-
-
 def assert_same_run(one: RunSpec, other: RunSpec) -> None:
     """Whether two runs left the same weights, bit for bit."""
     mine, theirs = weights_of(one), weights_of(other)

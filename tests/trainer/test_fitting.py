@@ -19,8 +19,9 @@ from trainer import fitting
 from trainer.compute import CPU, Compute, choose_compute
 from trainer.dataset import Batch, TrainingSet
 from trainer.errors import RecipeError, TrainingStoppedError
-from trainer.fitting import Anchor, FitReport, Scores, Watch, development_macro_f1, fit, predict
+from trainer.fitting import Anchor, FitReport, Watch, fit
 from trainer.objectives import Objective
+from trainer.prediction import Scores, development_macro_f1, predict
 from trainer.recipe import StageRecipe
 from trainer.sampling import Indices
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.fakes.runs import MEMBERS, MODELS, VOICES, TinyData, TinyRun, assert_same_run, changed
+from models.bundle import load_bundle
+from tests.fakes.runs import MEMBERS, MODELS, VOICES, TinyData, TinyRun, assert_same_run
 from trainer import running, stages
 from trainer.artefacts import Artefacts
 from trainer.assembly import RunSpec, assemble
@@ -23,33 +23,35 @@ from trainer.compute import CPU
 from trainer.errors import RecipeError, TrainingStoppedError
 from trainer.fitting import Watch
 from trainer.running import Execution, run_stages, train_member
+from trainer.variants import changed
 
 RUN = """
 import sys
 from pathlib import Path
 from trainer.assembly import RunSpec
-from trainer.ranks import join_ranks
 from trainer.recipe import load_recipe
 from trainer.running import Execution, run_stages
-recipe, corpora, features, folder = map(Path, sys.argv[1:5])
-with join_ranks() as ranks:
+if __name__ == "__main__":
+    recipe, corpora, features, folder = map(Path, sys.argv[1:5])
     print("ready", flush=True)
     run_stages(RunSpec(load_recipe(recipe), corpora, features, folder),
-               Execution(device="cpu", checkpoint_every_s=0.0, ranks=ranks))
+               Execution(int(sys.argv[5]), device="cpu", checkpoint_every_s=0.0))
 """
 """A run in a process of its own, with a checkpoint after every step."""
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(running.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 
 class Interrupted(Exception):  # noqa: N818 - stands in for a power cut
     """The machine went away."""
 
 
-def started(tiny: TinyData, spec: RunSpec, **environment: str) -> subprocess.Popen[str]:
-    root = Path(running.__file__).parent.parent
+def started(tiny: TinyData, spec: RunSpec, jobs: int = 1) -> subprocess.Popen[str]:
     paths = (str(tiny.recipe_file), str(spec.corpora), str(spec.features), str(spec.folder))
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, *paths],
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **environment},
+        [sys.executable, "-c", RUN, *paths, str(jobs)],
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -159,7 +161,8 @@ class TestStopping:
             process = started(tiny, spec)
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0.1, 0.8))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.1, 0.8))
             process.kill()
             killed += process.wait() == -signal.SIGKILL
         process = started(tiny, spec)
@@ -183,14 +186,18 @@ class TestStopping:
             mine, whole = (Artefacts(s).weights(stage, "voice") for s in (spec, whole_run.spec))
             assert [name for name in mine if not torch.equal(mine[name], whole[name])] == []
 
-    def test_a_signal_stops_it_in_good_order(self, tiny: TinyData) -> None:
-        process = started(tiny, tiny.spec("signalled"))
+    @pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+    def test_a_signal_to_one_process_stops_all_in_good_order(
+        self, tiny: TinyData, number: signal.Signals, jobs: int
+    ) -> None:
+        spec = tiny.spec(f"signalled-{jobs}")
+        process = started(tiny, spec, jobs)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        deadline = time.monotonic() + 20
-        while not list(tiny.spec("signalled").folder.rglob("*.checkpoint.safetensors")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
+        while process.poll() is None and not any(spec.folder.rglob("*.checkpoint.safetensors")):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.005)
+        process.send_signal(number)
         _, said = process.communicate()
         assert process.returncode == 1
         assert "TrainingStoppedError: stopped as asked; the same command goes on from here" in said
@@ -210,16 +217,17 @@ class TestStopping:
 
 class TestRanks:
     def test_two_ranks_give_what_one_process_gives(self, tiny: TinyData, whole_run: TinyRun) -> None:
-        spec = tiny.spec("two-ranks")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        ranks = [started(tiny, spec, RANK=str(rank), LOCAL_RANK=str(rank), **meeting) for rank in range(2)]
-        for process in ranks:
-            _, said = process.communicate(timeout=60)
-            assert process.returncode == 0, said
+        spec = replace(whole_run.spec, folder=tiny.folder / "two-ranks" / whole_run.spec.recipe.name)
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        train = ["-m", "models.console", "train", "--recipe", str(tiny.recipe_file), "--device", "cpu", *tiny.options]
+        places = ["--work", str(spec.folder.parent), "--out", str(spec.folder.parent / "bundle")]
+        done = subprocess.run(
+            [sys.executable, *torchrun, *train, *places], env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
         assert_same_run(spec, whole_run.spec)
+        assert len(done.stdout.splitlines()) == 1, "the leading rank alone says where the bundle is"
+        assert len(load_bundle(spec.folder.parent / "bundle").manifest.members) == len(MEMBERS)
 
 
 def _must_not_run(*_given: object, **_more: object) -> None:

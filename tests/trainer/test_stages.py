@@ -12,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from models.meta import MetaClassifier
-from tests.fakes.runs import COMMENTS, LINES, MEMBERS, MODELS, VOICES, TinyData, TinyRun, changed
+from tests.fakes.runs import COMMENTS, LINES, MEMBERS, MODELS, VOICES, TinyData, TinyRun
 from trainer import fitting, running, stages
 from trainer.artefacts import Artefacts
 from trainer.assembly import assemble
 from trainer.evaluation_sets import evaluation_sets
-from trainer.fitting import predict
+from trainer.prediction import predict
 from trainer.running import run_stages, train_member
 from trainer.sampling import Indices
 from trainer.splits import leave_part
 from trainer.stages import ANSWERS, TrainedEnsemble, answers_of, score, stage_3, stage_4
+from trainer.variants import changed
 
 
 @pytest.fixture

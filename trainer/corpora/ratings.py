@@ -81,8 +81,8 @@ def parse_ratings(target: object, votes: object, label: object) -> Ratings:
     distribution = _distribution(weights)
     ambiguous = consensus in (OTHER, NO_AGREEMENT)
     if consensus is None:
-        ambiguous = strongest(weights) in (None, OTHER)
-    elif not ambiguous and strongest({name: weight for name, weight in weights.items() if name != OTHER}) != consensus:
+        ambiguous = _agreed(weights, distribution) in (None, OTHER)
+    elif not ambiguous and _leader(distribution) != consensus:
         raise CorpusError(f"label {label!r} is not the strongest class of what the raters said, or shares that place")
     return Ratings(distribution, None if votes is None else weights, ambiguous)
 
@@ -101,9 +101,10 @@ def tally(votes: Mapping[str, float], consensus: str | None = None) -> Ratings:
     Raises:
         CorpusError: nobody voted for any of the eight.
     """
-    agreed = strongest(votes)
+    distribution = _distribution(votes)
+    agreed = _agreed(votes, distribution)
     ambiguous = agreed in (None, OTHER) or (consensus is not None and consensus != agreed)
-    return Ratings(_distribution(votes), dict(votes), ambiguous)
+    return Ratings(distribution, dict(votes), ambiguous)
 
 
 def strongest(weights: Mapping[str, float]) -> str | None:
@@ -173,6 +174,16 @@ def _distribution(weights: Mapping[str, float]) -> NDArray[np.float32]:
         return soft_target(over_labels, MSP8)
     except FeatureError as error:
         raise CorpusError(str(error)) from None
+
+
+def _agreed(weights: Mapping[str, float], distribution: NDArray[np.float32]) -> str | None:
+    """What most say; None also where the lead is lost among 32-bit floats, since they are all that a target keeps."""
+    agreed = strongest(weights)
+    return agreed if agreed in (None, OTHER) else _leader(distribution)
+
+
+def _leader(distribution: NDArray[np.float32]) -> str | None:
+    return strongest(dict(zip(MSP8, distribution.tolist(), strict=True)))
 
 
 def _weights(what: str, written: object) -> dict[str, float]:

@@ -79,6 +79,18 @@ def test_whatever_is_written_is_read_back_to_the_bit(tmp_path: Path, written: li
     assert (read.licence, read.citation, read.problems) == (corpus.licence, corpus.citation, ())
 
 
+@pytest.mark.parametrize("how", ["target", "votes"])
+def test_a_lead_too_small_for_what_is_kept_is_no_agreement(how: str, tmp_path: Path) -> None:
+    nearly_tied = {"angry": 1.0, "sad": 1.0 + 2**-40}
+    rated = parse_ratings(nearly_tied, None, None) if how == "target" else tally(nearly_tied)
+    assert rated.ambiguous
+    one = replace(utterance("close"), target=rated.target, votes=rated.votes, ambiguous=rated.ambiguous)
+
+    write_prepared(corpus_of(one), tmp_path)
+
+    assert [told(u) for u in load_prepared("made_up", tmp_path).utterances] == [told(one)]
+
+
 def rows_of(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
 

@@ -1,0 +1,10 @@
+"""Settings of every test."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# A commit passes or fails, whenever it is tested. To look for what no run has met yet, as often as one likes:
+# `pytest --hypothesis-profile=searching`.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("searching", max_examples=2000, print_blob=True)
