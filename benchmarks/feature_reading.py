@@ -201,7 +201,7 @@ def _made_up(recipe: Recipe, hours: float, folder: Path) -> int:
         for store in library.stores.values():
             spec = backbone(store.policy["backbone"])
             longest = TOKENS[1] if spec.rate_hz is None else round(CLIP_S[1] * spec.rate_hz / store.policy["stride"])
-            noise = rng.standard_normal((longest, spec.dim)).astype(np.float16)
+            noise = rng.standard_normal((longest, store.policy["dim"])).astype(np.float16)
             for number in range(count):
                 share = rng.uniform(CLIP_S[0] / CLIP_S[1], 1.0)
                 store.append(f"{MADE_UP}/{number}", noise[: max(1, round(share * longest))])

@@ -37,12 +37,20 @@ class ModalityEntry(_Entry):
     backbone: Name
     dim: int = Field(ge=1)
     stride: int = Field(default=1, ge=1)
+    deviations: bool = False
+    """Whether the second half of `dim` are deviations within the frames of a stride."""
     layers: int = Field(default=1, ge=1)
     """Hidden layers of the backbone that stand side by side in `dim`, for members that weigh them."""
 
+    @model_validator(mode="after")
+    def _group(self) -> Self:
+        if self.deviations and (self.stride == 1 or self.layers > 1 or self.dim % 2):
+            raise ValueError("deviations need an even dim, a stride of 2 at least, and one layer")
+        return self
+
     def modality(self) -> Modality:
         """The same as `models.modalities.Modality`."""
-        return Modality(self.name, self.kind, self.backbone, self.dim, self.stride)
+        return Modality(self.name, self.kind, self.backbone, self.dim, self.stride, self.deviations)
 
 
 class BackboneEntry(_Entry):

@@ -105,6 +105,18 @@ class DeepSEROutput(NamedTuple):
     """`[batch, 3]`: arousal, valence, dominance, each 1 to 7."""
 
 
+def drop_features(x: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout of whole features: one that is dropped is dropped in every frame of its sequence.
+
+    A frame resembles its neighbours, which would give away what was dropped from it alone; and a mask as long as the
+    sequence costs a CPU more than the layer it guards.
+    """
+    if not training or share == 0.0:
+        return x
+    kept = functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), share)
+    return x * kept
+
+
 class TransformerLayer(nn.Module):
     """A post-norm transformer layer with ReLU, safe for rows without frames.
 
@@ -145,7 +157,7 @@ class TransformerLayer(nn.Module):
         return out
 
     def _drop(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.dropout, self.training)
+        return drop_features(x, self.dropout, self.training)
 
 
 class EncoderStates(NamedTuple):
@@ -312,7 +324,7 @@ class DeepSER(nn.Module):
             x = (inputs[name] - getattr(self, f"{name}_mean")) * getattr(self, f"{name}_scale")
             if name in self.layer_mixes:
                 x = self.layer_mixes[name](x)
-            x = functional.dropout(x, self.config.input_dropout, self.training)
+            x = drop_features(x, self.config.input_dropout, self.training)
             states.append(self.encoders[name](x, masks[name]))
         summaries = [s.h3 for s in states]
         if self.config.fusion == "deep":

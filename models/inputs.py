@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import FeatureError
-from models.modalities import Modality, PaddedBatch, average_frames, pad
+from models.modalities import Modality, PaddedBatch, pad
 
 Features = NDArray[np.float32]
 
@@ -16,7 +16,7 @@ Features = NDArray[np.float32]
 def prepare(
     segments: Mapping[str, Sequence[Features | None]], modalities: Sequence[Modality]
 ) -> dict[str, PaddedBatch]:
-    """Averages frames by each modality's stride and lays the segments side by side.
+    """Groups frames by each modality's stride and lays the segments side by side.
 
     Args:
         segments: per modality one entry a segment, `[frames, dim]` at the backbone's own rate, or None where it is
@@ -40,8 +40,8 @@ def prepare(
     batches: dict[str, PaddedBatch] = {}
     for modality in modalities:
         rows = segments.get(modality.name) or [None] * size
-        averaged = [None if row is None or not len(row) else average_frames(row, modality.stride) for row in rows]
-        batches[modality.name] = pad(averaged, modality.dim)
+        grouped = [None if row is None or not len(row) else modality.group(row) for row in rows]
+        batches[modality.name] = pad(grouped, modality.dim)
     return batches
 
 

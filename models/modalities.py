@@ -22,9 +22,15 @@ class Modality:
     backbone: str
     """Name of the frozen encoder in the backbone registry."""
     dim: int
-    """Features a frame or token."""
+    """Features a frame or token, as the ensemble reads it."""
     stride: int = 1
-    """Frames averaged into one before the ensemble sees them (1 keeps the backbone's own rate)."""
+    """Frames made one before the ensemble sees them (1 keeps the backbone's own rate)."""
+    deviations: bool = False
+    """Whether the deviations within those frames stand beside their means: the backbone gives half of `dim` then."""
+
+    def group(self, sequence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From what the backbone gives to what the ensemble reads, see `group_frames`."""
+        return group_frames(sequence, self.stride, self.deviations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +88,41 @@ def pad(sequences: Sequence[NDArray[np.float32] | None], dim: int, *, time: int 
     return PaddedBatch(features, lengths)
 
 
-def average_frames(sequence: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-    """Averages every `stride` frames into one; the last group may hold fewer.
+def grouped_width(dim: int, deviations: bool) -> int:
+    """Features a frame after `group_frames`."""
+    return 2 * dim if deviations else dim
+
+
+def group_frames(sequence: NDArray[np.float32], stride: int, deviations: bool = False) -> NDArray[np.float32]:
+    """Makes one frame of every `stride`: their mean and, beside it, how far they lie from it; the last may hold fewer.
 
     Args:
         sequence: `[frames, dim]`.
         stride: frames a group, at least 1.
+        deviations: whether each feature's standard deviation within the group follows the means.
 
     Returns:
-        `[ceil(frames / stride), dim]`.
+        `[ceil(frames / stride), dim]`, twice as wide with deviations.
+
+    Raises:
+        FeatureError: a stride below 1, or of 1 with deviations: a single frame has none.
     """
     if stride < 1:
         raise FeatureError(f"stride must be at least 1, got {stride}")
+    if deviations and stride == 1:
+        raise FeatureError("deviations need a stride of 2 at least: a single frame has none")
     frames = sequence.shape[0]
-    if stride == 1 or frames == 0:
+    if stride == 1:
         return sequence
+    if frames == 0:
+        return np.zeros((0, grouped_width(sequence.shape[1], deviations)), dtype=np.float32)
     starts = np.arange(0, frames, stride)
-    sums = np.add.reduceat(sequence.astype(np.float32, copy=False), starts, axis=0)
-    counts = np.diff(np.append(starts, frames)).astype(np.float32)
-    return np.asarray(sums / counts[:, None], dtype=np.float32)
+    counts = np.diff(np.append(starts, frames))
+    weights = counts.astype(np.float32)[:, None]
+    own = sequence.astype(np.float32, copy=False)
+    means = np.add.reduceat(own, starts, axis=0) / weights
+    if not deviations:
+        return np.asarray(means, dtype=np.float32)
+    squares = np.square(own - np.repeat(means, counts, axis=0))
+    spread = np.sqrt(np.add.reduceat(squares, starts, axis=0) / weights)
+    return np.concatenate([means, spread], axis=1, dtype=np.float32)

@@ -118,7 +118,9 @@ def load_utterances(recipe: Recipe, root: Path, names: Sequence[str] | None = No
 def fingerprint_of(split: Split, recipe: Recipe) -> str:
     """SHA-256 of what a run trains on: its examples, and the policies their features were made under."""
     policies = [
-        store_spec(recipe.backbone_of(modality), stride=entry.stride, view=view).fingerprint
+        store_spec(
+            recipe.backbone_of(modality), stride=entry.stride, deviations=entry.deviations, view=view
+        ).fingerprint
         for modality, entry in recipe.modalities.items()
         for view in recipe.views
     ]

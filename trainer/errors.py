@@ -27,3 +27,7 @@ class MetricError(TrainerError, ValueError):
 
 class TrainingStoppedError(TrainerError):
     """Somebody asked training to stop; everything done so far is kept, and the same command goes on from there."""
+
+    def __init__(self, message: str = "stopped as asked; the same command goes on from here") -> None:
+        """Takes what to tell."""
+        super().__init__(message)

@@ -48,8 +48,9 @@ def export_bundle(
                 "name": modality,
                 "kind": described.kind,
                 "backbone": described.name,
-                "dim": described.width,
+                "dim": recipe.dims[modality],
                 "stride": entry.stride,
+                "deviations": entry.deviations,
                 "layers": described.layers if described.stacked else 1,
             }
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.backbones.registry import BackboneSpec
 from models.errors import FeatureError
-from models.modalities import average_frames
+from models.modalities import group_frames
 from models.windows import SAMPLE_RATE_HZ
 from trainer.audio import read_clip
 from trainer.augment import View
@@ -57,7 +57,9 @@ class Target:
     backbone: BackboneSpec
     extractor: Extractor
     stride: int = 1
-    """Frames averaged into one before they are stored."""
+    """Frames made one before they are stored."""
+    deviations: bool = False
+    """Whether their deviations are stored beside their means."""
 
     @property
     def name(self) -> str:
@@ -167,7 +169,7 @@ class _Run:
         if not (np.abs(features) <= _LARGEST_HALF).all():
             self._fail(clip.id, f"{target.name}: its features are not finite, or too large for half precision")
             return
-        target.store.append(clip.id, average_frames(features, target.stride))
+        target.store.append(clip.id, group_frames(features, target.stride, target.deviations))
         self.report.stored[target.name] += 1
 
     def _fail(self, utterance: str, what: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backbones.registry import BackboneSpec, backbone
+from models.modalities import grouped_width
 from models.numeric_threads import threads_each
 from models.weights import WeightsSettings
 from trainer.augment import CLEAN, view
@@ -40,7 +41,12 @@ class FeatureSource(Protocol):
 
     @property
     def stride(self) -> int:
-        """Frames averaged into one before they are stored."""
+        """Frames made one before they are stored."""
+        ...
+
+    @property
+    def deviations(self) -> bool:
+        """Whether their deviations are stored beside their means."""
         ...
 
 
@@ -80,7 +86,9 @@ class FeatureLibrary:
         self._folders: dict[tuple[str, str], str] = {}
         for name, source in modalities.items():
             for viewed in self.views:
-                spec = store_spec(self._backbones[name], stride=source.stride, view=viewed)
+                spec = store_spec(
+                    self._backbones[name], stride=source.stride, deviations=source.deviations, view=viewed
+                )
                 self._folders[name, viewed] = spec.folder
                 if spec.folder not in self._stores:
                     self._stores[spec.folder] = FeatureStore.open(root / spec.folder, spec)
@@ -88,7 +96,9 @@ class FeatureLibrary:
     @property
     def dims(self) -> dict[str, int]:
         """Features a frame, by modality."""
-        return {name: spec.width for name, spec in self._backbones.items()}
+        return {
+            name: grouped_width(spec.width, self.modalities[name].deviations) for name, spec in self._backbones.items()
+        }
 
     @property
     def stores(self) -> Mapping[str, FeatureStore]:
@@ -173,8 +183,8 @@ class FeatureLibrary:
             extractor: opens a backbone, asked for where something is lacking.
         """
         return [
-            Target(self._stores[folder], spec, extractor(spec), stride)
-            for folder, spec, stride in self._of_view(viewed)
+            Target(self._stores[folder], spec, extractor(spec), source.stride, source.deviations)
+            for folder, spec, source in self._of_view(viewed)
             if any(applies(spec, u) and not self._stores[folder].has(u.id) for u in utterances)
         ]
 
@@ -208,14 +218,14 @@ class FeatureLibrary:
     ) -> None:
         self.close()
 
-    def _of_view(self, viewed: str) -> list[tuple[str, BackboneSpec, int]]:
-        """Folder, backbone and stride of the stores that the pass over a view fills, each folder once."""
+    def _of_view(self, viewed: str) -> list[tuple[str, BackboneSpec, FeatureSource]]:
+        """Folder, backbone and grouping of the stores that the pass over a view fills, each folder once."""
         first = self.views[0]
-        chosen: dict[str, tuple[str, BackboneSpec, int]] = {}
+        chosen: dict[str, tuple[str, BackboneSpec, FeatureSource]] = {}
         for name, source in self.modalities.items():
             if self._backbones[name].kind == "acoustic" or viewed == first:
                 folder = self._folders[name, viewed]
-                chosen[folder] = (folder, self._backbones[name], source.stride)
+                chosen[folder] = (folder, self._backbones[name], source)
         return list(chosen.values())
 
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from models.backbones.registry import BACKBONES, BackboneSpec, backbone
 from models.backbones.sources import backbone_identity
+from models.modalities import grouped_width
 from models.weights import WeightsSettings
 from models.windows import FINAL_WINDOWS, WindowPolicy
 from trainer.augment import CLEAN
@@ -43,7 +44,7 @@ class StoreSpec:
     dim: int
     """Features a frame."""
     stride: int = 1
-    """Frames averaged into one before they are stored."""
+    """Frames made one before they are stored."""
     view: str = CLEAN
     view_version: int = 1
     extractor_version: int = 1
@@ -58,21 +59,25 @@ class StoreSpec:
     trim_version: int | None = None
     """Of how the speech of a clip is found; None for text."""
     hidden_layers: str | None = None
-    """How the backbone's hidden layers become features, where not as the registry says; None leaves fingerprints as
-    they were before this could be chosen."""
+    """How the backbone's hidden layers become features, where not as the registry says."""
+    deviations: bool = False
+    """Whether the deviations within a stride are stored beside the means, see `models.modalities.group_frames`."""
 
     @property
     def folder(self) -> str:
         """Name of the store's folder among those of the other stores."""
         stride = f"-stride{self.stride}" if self.stride > 1 else ""
         layers = f"-{self.hidden_layers.replace(' ', '-')}" if self.hidden_layers else ""
-        return f"{self.backbone}{layers}{stride}-{self.view}"
+        deviations = "-deviations" if self.deviations else ""
+        return f"{self.backbone}{layers}{stride}{deviations}-{self.view}"
 
     def as_mapping(self) -> dict[str, Any]:
         """For `policy.json`."""
         values = json.loads(json.dumps(asdict(self)))
-        if self.hidden_layers is None:
-            del values["hidden_layers"]
+        # What came to a policy later is told only where it is used: stores made before it stay valid.
+        for later in ("hidden_layers", "deviations"):
+            if not values[later]:
+                del values[later]
         return {"format_version": FORMAT_VERSION, **values}
 
     @property
@@ -82,7 +87,12 @@ class StoreSpec:
 
 
 def store_spec(
-    source: str | BackboneSpec, *, stride: int = 1, view: str = CLEAN, weights: WeightsSettings | None = None
+    source: str | BackboneSpec,
+    *,
+    stride: int = 1,
+    deviations: bool = False,
+    view: str = CLEAN,
+    weights: WeightsSettings | None = None,
 ) -> StoreSpec:
     """The policy under which this version extracts a backbone's features.
 
@@ -91,7 +101,8 @@ def store_spec(
 
     Args:
         source: the backbone, or its name in the registry.
-        stride: frames averaged into one.
+        stride: frames made one.
+        deviations: whether their deviations stand beside their means.
         view: of the waveform; text has none, so a linguistic backbone is always `clean`.
         weights: where pins taken on first use lie; None reads the configuration.
 
@@ -104,7 +115,7 @@ def store_spec(
     waveform = view_named(view if spec.kind == "acoustic" else CLEAN)
     return StoreSpec(
         backbone=spec.name,
-        dim=spec.width,
+        dim=grouped_width(spec.width, deviations),
         stride=stride,
         view=waveform.name,
         view_version=waveform.version,
@@ -115,6 +126,7 @@ def store_spec(
         speech_margins_s=(LEAD_S, TAIL_S) if spec.kind == "acoustic" else None,
         trim_version=TRIM_VERSION if spec.kind == "acoustic" else None,
         hidden_layers=_hidden_layers(spec),
+        deviations=deviations,
     )
 
 

@@ -180,7 +180,7 @@ class _Fit:
             self._take_step(chosen)
             if self._watch.stop():
                 self._save()
-                raise TrainingStoppedError("stopped as asked; the same command goes on from here")
+                raise TrainingStoppedError
             if time.monotonic() - self._saved_at >= self._watch.checkpoint_every_s:
                 self._save()
 

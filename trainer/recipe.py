@@ -14,6 +14,7 @@ from models.backbones.registry import BackboneSpec
 from models.deepser import DeepSERConfig, Fusion, Pooling
 from models.emotions import MSP_NAMES, LabelSet
 from models.errors import FeatureError
+from models.modalities import grouped_width
 from trainer.augment import CLEAN, view
 from trainer.backbone_recipe import BackboneRecipe, resolve
 from trainer.compute import Precision
@@ -33,7 +34,9 @@ class ModalityRecipe(_Section):
 
     backbone: str
     stride: int = Field(default=1, ge=1, le=16)
-    """Frames averaged into one before the members read them."""
+    """Frames made one before the members read them."""
+    deviations: bool = False
+    """Whether each feature's deviation within those frames stands beside its mean."""
     layers: Literal["sum", "learnt"] = "sum"
     """Whether the backbone's hidden layers are summed, or kept side by side for each member to learn their weights."""
 
@@ -203,7 +206,7 @@ class Recipe(_Section):
         try:
             DeepSERConfig(
                 modalities=member.modalities,
-                dims=tuple(self.backbone_of(name).width for name in member.modalities),
+                dims=tuple(self.dims[name] for name in member.modalities),
                 labels=len(self.labels),
                 width=member.width,
                 heads=member.heads,
@@ -220,11 +223,21 @@ class Recipe(_Section):
         """
         entry = self.modalities[modality]
         spec = resolve(entry.backbone, self.backbones.get(entry.backbone))
+        if entry.deviations and (entry.stride == 1 or entry.layers == "learnt"):
+            raise FeatureError(f"[modalities.{modality}]: deviations need a stride of 2 at least, and summed layers")
         if entry.layers == "sum":
             return spec
         if spec.layers == 1:
             raise FeatureError(f'[modalities.{modality}]: layers = "learnt" needs several, {spec.name} gives one')
         return dataclasses.replace(spec, stacked=True)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Features a frame that the members read, by modality."""
+        return {
+            name: grouped_width(self.backbone_of(name).width, entry.deviations)
+            for name, entry in self.modalities.items()
+        }
 
     @property
     def specs(self) -> dict[str, BackboneSpec]:

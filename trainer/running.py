@@ -16,7 +16,7 @@ from models.deepser import DeepSER
 from trainer.artefacts import Artefacts
 from trainer.assembly import RunSpec, assemble, fingerprint_of
 from trainer.compute import AUTO, CPU, Compute, choose_compute
-from trainer.errors import RecipeError, TrainerError
+from trainer.errors import RecipeError, TrainerError, TrainingStoppedError
 from trainer.fitting import Watch
 from trainer.journal import tensorboard_curves
 from trainer.members import TrainedMember, member_config, stage_1, stage_2
@@ -155,6 +155,8 @@ def _train_in_processes(
             while running:
                 finish_one()
         except BrokenProcessPool as error:
+            if stop():  # it reached a process before that was ready to stop in good order, with nothing to lose yet
+                raise TrainingStoppedError from error
             raise TrainerError(
                 "a training process was killed; the same command goes on from its last checkpoint"
             ) from error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import Attributes, EmotionScores
-from models.modalities import Modality, average_frames, pad
+from models.modalities import Modality, pad
 from models.speaker import UNHEARD, Moments, SpeakerMoments
 from models.weights import weights_folder
 from models.windows import SAMPLE_RATE_HZ
@@ -195,11 +195,11 @@ class SpeechEmotionRecognizer:
                 if own is None or not len(own):
                     sequences.append(None)
                     continue
-                averaged = average_frames(own, modality.stride)
-                told = self._speaker.moments(modality.name, averaged)
+                grouped = modality.group(own)
+                told = self._speaker.moments(modality.name, grouped)
                 if told is not None:
                     moments[place][modality.name] = told
-                sequences.append(self._speaker.standardise(modality.name, averaged, batch[row].heard))
+                sequences.append(self._speaker.standardise(modality.name, grouped, batch[row].heard))
             inputs[modality.name] = pad(sequences, modality.dim)
         output = self._engine.run(inputs)
         return [

@@ -80,7 +80,7 @@ def test_reading_is_measured_by_itself_and_beside_the_largest_member(tmp_path: P
     assert [row.examples for row in rows] == [examples] * len(rows)
     stored_mb = sum(store.size_bytes for store in library.stores.values()) / 1e6
     assert [row.mb for row in rows] == pytest.approx([stored_mb] * len(rows), abs=0.01)
-    assert (step.member, step.steps) == ("acoustic-prosody-text", 1)
+    assert (step.member, step.steps) == ("acoustic-prosody-a", 1)
     assert step.reading_over_step == pytest.approx(step.reading_ms / step.step_ms, rel=0.05)
 
 

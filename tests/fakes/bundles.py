@@ -14,6 +14,7 @@ from models.compile import EngineReport
 from models.deepser import DeepSER, DeepSERConfig
 from models.emotions import MSP8
 from models.meta import MetaClassifier
+from models.modalities import grouped_width
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 
 LABELS = MSP8.without("contempt")
@@ -23,6 +24,11 @@ MEMBERS = {
     "prosody-text": ("prosody", "text"),
 }
 BACKBONE_OF = {"acoustic": "whisper-base", "prosody": "prosody", "text": "minilm-l6"}
+
+
+def _dim(modality: str) -> int:
+    dim = BACKBONES[BACKBONE_OF[modality]].dim
+    return grouped_width(dim, deviations=modality == "prosody")
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def tiny_bundle(
     for name, modalities in chosen.items():
         config = DeepSERConfig(
             modalities=modalities,
-            dims=tuple(BACKBONES[BACKBONE_OF[m]].dim for m in modalities),
+            dims=tuple(_dim(m) for m in modalities),
             labels=len(LABELS),
             width=width,
             feed_forward=2 * width,
@@ -85,8 +91,9 @@ def tiny_bundle(
                     "name": m,
                     "kind": BACKBONES[BACKBONE_OF[m]].kind,
                     "backbone": BACKBONE_OF[m],
-                    "dim": BACKBONES[BACKBONE_OF[m]].dim,
+                    "dim": _dim(m),
                     "stride": 1 if m == "text" else 2,
+                    "deviations": m == "prosody",
                     "layers": stacked.get(m, 1),
                 }
                 for m in used

@@ -114,7 +114,7 @@ def test_nothing_is_pickled(original: Path) -> None:
 
 
 def test_speaker_priors_travel_with_the_bundle(original: Path, tmp_path: Path) -> None:
-    prior = SpeakerPrior(np.linspace(0, 1, 26), np.linspace(1, 2, 26), weight_frames=200, memory_frames=3000)
+    prior = SpeakerPrior(np.linspace(0, 1, 52), np.linspace(1, 2, 52), weight_frames=200, memory_frames=3000)
     saved = save_bundle(tmp_path / "again", **parts(original), speaker=SpeakerStandardisation({"prosody": prior}))
     (name, found), *others = saved.speaker_standardisation().priors.items()
     assert (name, others) == ("prosody", [])
@@ -187,7 +187,7 @@ def test_weights_that_are_not_finite_are_named(folder: Path, file: str, tensor: 
 
 
 def test_a_speaker_prior_that_is_not_finite_is_named(original: Path, tmp_path: Path) -> None:
-    prior = SpeakerPrior(np.zeros(26), np.ones(26), weight_frames=1, memory_frames=1)
+    prior = SpeakerPrior(np.zeros(52), np.ones(52), weight_frames=1, memory_frames=1)
     folder = save_bundle(
         tmp_path / "again", **parts(original), speaker=SpeakerStandardisation({"prosody": prior})
     ).folder
@@ -197,13 +197,13 @@ def test_a_speaker_prior_that_is_not_finite_is_named(original: Path, tmp_path: P
 
 def test_a_speaker_prior_of_another_width_is_named(original: Path, tmp_path: Path) -> None:
     prior = SpeakerPrior(np.zeros(5), np.ones(5), weight_frames=1, memory_frames=1)
-    with pytest.raises(BundleError, match=r"speaker.safetensors: prior of prosody has 5 features, expected 26"):
+    with pytest.raises(BundleError, match=r"speaker.safetensors: prior of prosody has 5 features, expected 52"):
         save_bundle(tmp_path / "again", **parts(original), speaker=SpeakerStandardisation({"prosody": prior}))
 
 
 @pytest.mark.parametrize("lost", ["prosody_mean", "prosody_deviation"])
 def test_a_speaker_prior_that_lacks_a_part_is_named(original: Path, tmp_path: Path, lost: str) -> None:
-    prior = SpeakerPrior(np.zeros(26), np.ones(26), weight_frames=1, memory_frames=1)
+    prior = SpeakerPrior(np.zeros(52), np.ones(52), weight_frames=1, memory_frames=1)
     folder = save_bundle(
         tmp_path / "again", **parts(original), speaker=SpeakerStandardisation({"prosody": prior})
     ).folder
@@ -258,6 +258,7 @@ def test_another_format_version_is_refused_before_anything_else(folder: Path, ve
         (("modalities", 0, "backbone"), "wavlm", "acoustic needs backbone wavlm"),
         (("modalities", 1, "name"), "acoustic", "modalities: a name stands twice"),
         (("modalities", 0, "stride"), 0, "modalities.0.stride: "),
+        (("modalities", 2, "deviations"), True, "deviations need an even dim, a stride of 2 at least"),
         (("members", 1, "name"), "acoustic-text", "members: a name stands twice"),
         (("members", 0, "file"), "other.safetensors", "files: other.safetensors is not listed"),
         (("members", 0, "file"), "../member.safetensors", "members.0.file: "),

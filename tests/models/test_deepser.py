@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.deepser import MASKED, AttentiveStatistics, DeepSER, DeepSERConfig, Encoder, LayerMix, TransformerLayer
+from models.deepser import (
+    MASKED,
+    AttentiveStatistics,
+    DeepSER,
+    DeepSERConfig,
+    Encoder,
+    LayerMix,
+    TransformerLayer,
+    drop_features,
+)
 from models.errors import FeatureError
 
 DIMS = {"acoustic": 6, "prosody": 3, "text": 5}
@@ -215,6 +224,20 @@ def test_gradients_stay_finite_with_modalities_missing(missing: list[str]) -> No
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+
+
+class TestDropFeatures:
+    def test_a_feature_is_dropped_in_all_frames_of_a_sequence_or_in_none(self) -> None:
+        torch.manual_seed(3)
+        dropped = drop_features(torch.ones(40, 5, 50), 0.25, training=True)
+        assert ((dropped == 0).all(dim=1) | (dropped == 1 / 0.75).all(dim=1)).all()
+        assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+        assert not torch.equal(dropped[0], dropped[1])
+
+    @pytest.mark.parametrize(("share", "training"), [(0.0, True), (0.5, False)])
+    def test_nothing_is_dropped_where_nothing_should_be(self, share: float, training: bool) -> None:
+        x = torch.randn(2, 3, 4)
+        torch.testing.assert_close(drop_features(x, share, training), x, rtol=0, atol=0)
 
 
 def test_an_encoder_whose_modality_is_missing_everywhere_learns_nothing_from_the_batch() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.errors import FeatureError
 from models.inputs import complete, prepare
-from models.modalities import Modality, PaddedBatch, average_frames, pad
+from models.modalities import Modality, PaddedBatch, group_frames, pad
 
 SOUND = Modality("acoustic", "acoustic", "whisper-base", dim=3, stride=2)
 TEXT = Modality("text", "linguistic", "minilm-l6", dim=2)
@@ -52,7 +52,7 @@ def test_segments_that_do_not_fit_are_refused(segments: dict[str, list[None]], m
 
 @given(count=st.integers(1, 60), stride=st.integers(1, 9))
 def test_averaging_keeps_the_mean_of_every_group(count: int, stride: int) -> None:
-    found = average_frames(frames(count), stride)
+    found = group_frames(frames(count), stride)
     assert len(found) == -(-count // stride)
     for group, mean in enumerate(found):
         np.testing.assert_allclose(mean, frames(count)[group * stride : (group + 1) * stride].mean(axis=0), rtol=1e-5)
@@ -60,7 +60,27 @@ def test_averaging_keeps_the_mean_of_every_group(count: int, stride: int) -> Non
 
 def test_a_stride_below_one_is_refused() -> None:
     with pytest.raises(FeatureError, match="stride must be at least 1, got 0"):
-        average_frames(frames(2), 0)
+        group_frames(frames(2), 0)
+
+
+@given(count=st.integers(0, 60), stride=st.integers(2, 9))
+def test_deviations_follow_the_means_of_their_groups(count: int, stride: int) -> None:
+    rows = np.random.default_rng(count).normal(40.0, 0.1, (count, 3)).astype(np.float32)
+    found = group_frames(rows, stride, deviations=True)
+    assert found.shape == (-(-count // stride), 6)
+    np.testing.assert_array_equal(found[:, :3], group_frames(rows, stride))
+    for group, deviation in enumerate(found[:, 3:]):
+        np.testing.assert_allclose(deviation, rows[group * stride : (group + 1) * stride].std(axis=0), atol=2e-5)
+
+
+def test_a_single_frame_has_no_deviation() -> None:
+    with pytest.raises(FeatureError, match="deviations need a stride of 2 at least"):
+        group_frames(frames(2), 1, deviations=True)
+
+
+def test_what_an_engine_reads_of_deviations_is_twice_as_wide_as_the_backbone() -> None:
+    voice = Modality("voice", "acoustic", "prosody", 6, stride=2, deviations=True)
+    assert prepare({"voice": [frames(4), None]}, [voice])["voice"].features.shape == (2, 2, 6)
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=6), st.integers(0, 3))

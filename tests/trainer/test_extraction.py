@@ -24,6 +24,7 @@ WHISPER_DIM, PROSODY_DIM, TEXT_DIM = 512, 26, 384
 class Source:
     backbone: str
     stride: int = 1
+    deviations: bool = False
 
 
 MODALITIES = {"acoustic": Source("whisper-base", stride=2), "prosody": Source("prosody"), "text": Source("minilm-l6")}
@@ -85,6 +86,18 @@ def test_frames_are_averaged_by_the_stride_of_their_modality(tmp_path: Path, cli
     assert features["prosody"] is not None
     assert features["acoustic"] is not None
     assert features["acoustic"].shape[0] == -(-features["prosody"].shape[0] // 2)
+
+
+def test_deviations_stand_beside_the_means_in_a_store_of_their_own(tmp_path: Path, clips: Corpus) -> None:
+    sources = {"prosody": Source("prosody", stride=2), "both": Source("prosody", stride=2, deviations=True)}
+    with FeatureLibrary(tmp_path / "f", sources) as library:
+        library.extract([clips], load=Backbones.fresh().load)
+    features = library.features("made_up/0")
+    assert features["prosody"] is not None
+    assert features["both"] is not None
+    assert library.dims == {"prosody": PROSODY_DIM, "both": 2 * PROSODY_DIM}
+    np.testing.assert_array_equal(features["both"][:, :PROSODY_DIM], features["prosody"])
+    assert set(library.stores) == {"prosody-stride2-clean", "prosody-stride2-deviations-clean"}
 
 
 def test_batches_hold_clips_of_one_bucket_and_no_more_than_the_backbone_takes(tmp_path: Path, clips: Corpus) -> None:

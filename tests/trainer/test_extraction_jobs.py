@@ -25,6 +25,7 @@ CLIPS = 10
 class Source:
     backbone: str
     stride: int = 1
+    deviations: bool = False
 
 
 MODALITIES = {"prosody": Source("prosody"), "text": Source("minilm-l6")}

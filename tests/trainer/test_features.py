@@ -479,6 +479,13 @@ class TestPolicy:
         assert (stacked.folder, stacked.dim) == ("wavlm-large-4-layers-stacked-clean", 4096)
         assert len({summed.fingerprint, fewer.fingerprint, stacked.fingerprint}) == 3
 
+    def test_a_policy_tells_of_deviations_where_there_are_any(self) -> None:
+        plain, wider = store_spec("prosody", stride=4), store_spec("prosody", stride=4, deviations=True)
+        assert (wider.folder, wider.dim) == ("prosody-stride4-deviations-clean", 2 * plain.dim)
+        assert "deviations" not in plain.as_mapping()
+        assert wider.as_mapping()["deviations"] is True
+        assert plain.fingerprint != wider.fingerprint
+
     def test_whisper_hears_its_windows_whichever_library_computes_it(self) -> None:
         spec = store_spec("whisper-large-v3")
         assert (spec.windows, spec.arithmetic) == (FINAL_WINDOWS, None)

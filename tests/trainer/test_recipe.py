@@ -91,9 +91,9 @@ class TestPackaged:
 
     def test_every_member_of_base_can_be_built(self) -> None:
         recipe = load_recipe("base")
-        dims = {name: BACKBONES[entry.backbone].dim for name, entry in recipe.modalities.items()}
+        assert recipe.dims == {"acoustic": 512, "prosody": 2 * BACKBONES["prosody"].dim, "text": 384}
         for member in recipe.members:
-            assert DeepSER(member_config(member, recipe, dims)).config.modalities == member.modalities
+            assert DeepSER(member_config(member, recipe, recipe.dims)).config.modalities == member.modalities
 
 
 class TestReading:
@@ -156,6 +156,7 @@ class TestChecking:
             ("meta.full.mixup", 2, "meta.full.mixup: .*less than or equal to 1"),
             ("meta.runs", 0, "meta.runs: "),
             ("modalities.text.stride", 0, "modalities.text.stride: "),
+            ("modalities.text.deviations", True, r"\[modalities.text\]: deviations need a stride of 2 at least"),
             ("speaker.prosody", {"weight_frames": 0}, "speaker.prosody.weight_frames: "),
             ("corpora", [], "corpora: "),
             ("members", [], "members: "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,7 +243,10 @@ class TestEvaluateAsShipped:
     def test_what_people_said_is_quoted_only_where_it_is_asked_for(
         self, trained: Path, place: TinyData, tmp_path: Path, medusa: Console
     ) -> None:
-        asked = ["evaluate", trained, "--corpus", VOICES, *work(place)]
+        corpora = shutil.copytree(place.corpora, tmp_path / "corpora")
+        manifest = corpora / VOICES / "manifest.jsonl"
+        manifest.write_text(manifest.read_text().replace('"label": "angry"', '"label": "sad"'))  # mistakes, surely
+        asked = ["evaluate", trained, "--corpus", VOICES, *work(place), "--corpora", corpora]
         medusa(*asked, "--report", tmp_path / "silent")
         medusa(*asked, "--report", tmp_path / "quoting", "--show-text")
         for name in ("report.html", "report.json"):

@@ -22,7 +22,7 @@ from models.modalities import PaddedBatch, pad
 from tests.fakes.bundles import CompiledBundle, tiny_bundle
 
 NAMES = ("acoustic", "prosody", "text")
-DIMS = {"acoustic": 512, "prosody": 26, "text": 384}
+DIMS = {"acoustic": 512, "prosody": 52, "text": 384}
 LONGEST = 12
 
 
