@@ -1,4 +1,4 @@
-"""From a bundle to an engine: export, numerical check, cache."""
+"""From a bundle to an engine: graph, numerical check, cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import logging
 import os
 import tempfile
 import time
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ from platformdirs import user_cache_dir
 from models.bundle import Bundle
 from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
 from models.engines.base import Engine
-from models.engines.onnx import OUTPUTS, OnnxEngine, feature_input, length_input
+from models.engines.onnx import OnnxEngine
 from models.errors import EngineError
 from models.modalities import Modality, PaddedBatch, pad
 
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 ENGINES: Final = ("auto", "onnx", "torch")
 TOLERANCE: Final = 1e-4
 """Largest difference of any score from PyTorch's at which a graph is admitted."""
-GRAPH_VERSION: Final = 2
-"""Raised when the same bundle would be exported otherwise."""
+GRAPH_VERSION: Final = 3
+"""Raised when the same bundle would be written otherwise."""
 
 _LEAST_CHECK_ROWS: Final = 12
 _CHECK_FRAMES: Final = (1, 60)
@@ -49,7 +48,7 @@ class EngineReport:
     """Share of checked rows with the same most probable label."""
     rows: int
     seconds: float
-    """Export and check."""
+    """Graph and check."""
     cached: bool
     """True where the engine was there before."""
 
@@ -94,7 +93,7 @@ def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, 
 def compile_bundle(
     bundle: Bundle, target: str = "onnx", precision: str = "fp32", *, force: bool = False
 ) -> EngineReport:
-    """Exports a bundle, checks it against PyTorch and puts it into the cache, in one step.
+    """Writes a bundle as a graph, checks it against PyTorch and puts it into the cache, in one step.
 
     Args:
         bundle: what to compile.
@@ -116,7 +115,7 @@ def compile_bundle(
     difference, agreement, rows = check(OnnxEngine(graph, bundle.modalities), bundle)
     # Not `>`: a difference that is not a number must not pass.
     if not difference <= TOLERANCE:
-        raise EngineError(f"the exported graph differs from PyTorch by {difference:.1e}, more than {TOLERANCE:.0e}")
+        raise EngineError(f"the graph differs from PyTorch by {difference:.1e}, more than {TOLERANCE:.0e}")
     path = folder / "ensemble.onnx"
     report = EngineReport(
         engine=target,
@@ -145,50 +144,11 @@ def export_onnx(bundle: Bundle) -> bytes:
     """The whole ensemble as one ONNX graph, batch and every modality's time dynamic.
 
     Raises:
-        EngineError: PyTorch cannot export it.
+        EngineError: it cannot be written.
     """
-    import torch
-    from torch import Tensor, nn
+    from models.fused_graph import ensemble_graph
 
-    ensemble = bundle.ensemble()
-    names = [modality.name for modality in bundle.modalities]
-
-    class Flat(nn.Module):
-        """The ensemble with plain tensors for arguments, as a graph has them."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.ensemble = ensemble
-
-        def forward(self, features: list[Tensor], lengths: list[Tensor]) -> tuple[Tensor, Tensor]:
-            output = self.ensemble(dict(zip(names, features, strict=True)), dict(zip(names, lengths, strict=True)))
-            return output.probabilities, output.attributes
-
-    # Sizes above 1 that all differ, so that the exporter takes no two of them for one.
-    batch = 3
-    features = [torch.randn(batch, 5 + 2 * i, m.dim) for i, m in enumerate(bundle.modalities)]
-    lengths = [torch.full((batch,), 4, dtype=torch.int64) for _ in names]
-    size = torch.export.Dim("batch")
-    times = [torch.export.Dim(f"{name}_time") for name in names]
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        # What the exporter has to say of its own parts tells whoever starts a server nothing.
-        with warnings.catch_warnings(action="ignore"):
-            program = torch.onnx.export(
-                Flat().eval(),
-                (features, lengths),
-                dynamo=True,
-                verbose=False,
-                input_names=[feature_input(name) for name in names] + [length_input(name) for name in names],
-                output_names=list(OUTPUTS),
-                dynamic_shapes=([{0: size, 1: time} for time in times], [{0: size} for _ in names]),
-            )
-    except Exception as error:
-        raise EngineError(f"PyTorch cannot export this ensemble to ONNX: {error}") from error
-    if program is None:
-        raise EngineError("PyTorch exported no ONNX program")
-    graph: bytes = program.model_proto.SerializeToString()
-    return graph
+    return ensemble_graph(bundle.ensemble())
 
 
 def check(engine: Engine, bundle: Bundle) -> tuple[float, float, int]:
@@ -228,7 +188,7 @@ def check_inputs(modalities: tuple[Modality, ...]) -> dict[str, PaddedBatch]:
 
 
 def _key(bundle: Bundle, target: str, precision: str) -> str:
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")}
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")}
     content = json.dumps([bundle.sha256, target, precision, GRAPH_VERSION, versions], sort_keys=True)
     return f"{bundle.manifest.name}-{target}-{precision}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
 

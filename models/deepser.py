@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +22,7 @@ from models.errors import FeatureError
 
 # Finite, so that a row without any real frame averages padding instead of giving NaN; pooling then drops it.
 MASKED: Final = -1e9
-_LEAST_VARIANCE: Final = 1e-6
+LEAST_VARIANCE: Final = 1e-6
 
 Pooling = Literal["mean", "attentive_statistics"]
 Fusion = Literal["deep", "late"]
@@ -209,8 +211,8 @@ class AttentiveStatistics(nn.Module):
         scores = self.score(torch.tanh(self.hidden(x))).masked_fill(~mask.unsqueeze(-1), MASKED)
         weights = torch.softmax(scores, dim=1)
         mean = (x * weights).sum(dim=1)
-        variance = (x.square() * weights).sum(dim=1) - mean.square()
-        deviation = variance.clamp(min=_LEAST_VARIANCE).sqrt()
+        variance = ((x - mean.unsqueeze(1)).square() * weights).sum(dim=1)
+        deviation = variance.clamp(min=LEAST_VARIANCE).sqrt()
         heard = mask.any(dim=1, keepdim=True).to(x.dtype)
         pooled: Tensor = self.merge(torch.cat([mean, deviation], dim=-1)) * heard
         return pooled
@@ -347,6 +349,10 @@ class DeepSER(nn.Module):
         hidden = functional.dropout(functional.relu(latent), self.config.dropout, self.training)
         span = ATTRIBUTE_MAX - ATTRIBUTE_MIN
         return self.to_logits(hidden), ATTRIBUTE_MIN + span * torch.sigmoid(self.to_attributes(hidden))
+
+    def numpy_state(self) -> dict[str, NDArray[np.floating]]:
+        """All weights by name, off whatever device they are on."""
+        return {name: value.numpy(force=True) for name, value in self.state_dict().items()}
 
     def forward(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> DeepSEROutput:
         """`fuse`, then `classify`."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
 from models.errors import FeatureError
 
-_CENTRE = (ATTRIBUTE_MAX + ATTRIBUTE_MIN) / 2
-_REACH = (ATTRIBUTE_MAX - ATTRIBUTE_MIN) / 2
+CENTRE = (ATTRIBUTE_MAX + ATTRIBUTE_MIN) / 2
+REACH = (ATTRIBUTE_MAX - ATTRIBUTE_MIN) / 2
 # Where training starts: the mean of the members' posteriors, sharpened to about the confidence of one of them, and the
 # mean of their attributes (the slope of log((1 + u) / (1 - u)) at 0 is 2).
 _START_SHARPNESS = 4.0
@@ -35,7 +35,7 @@ def fill_silent(probabilities: Tensor, attributes: Tensor, reads: Tensor) -> tup
     heard = voices > 0
     count = voices.clamp(min=1.0)
     posterior = torch.where(heard, (probabilities * share).sum(dim=1, keepdim=True) / count, 1 / probabilities.shape[2])
-    rated = torch.where(heard, (attributes * share).sum(dim=1, keepdim=True) / count, _CENTRE)
+    rated = torch.where(heard, (attributes * share).sum(dim=1, keepdim=True) / count, CENTRE)
     speaks = reads.unsqueeze(-1)
     return torch.where(speaks, probabilities, posterior), torch.where(speaks, attributes, rated)
 
@@ -50,7 +50,7 @@ def member_answers(probabilities: Tensor, attributes: Tensor) -> Tensor:
     Returns:
         `[batch, members * (labels + 3)]`, attributes brought to -1 to 1.
     """
-    return torch.cat([probabilities, (attributes - _CENTRE) / _REACH], dim=-1).flatten(1)
+    return torch.cat([probabilities, (attributes - CENTRE) / REACH], dim=-1).flatten(1)
 
 
 class MetaClassifier(nn.Module):

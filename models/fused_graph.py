@@ -1,0 +1,215 @@
+"""The fused ensemble as an ONNX graph, written node by node.
+
+An exporter traces what PyTorch does and keeps its bookkeeping: thousands of nodes that reshape and measure shapes, more
+than those that compute. A small ensemble on a CPU spends its time on them. This graph holds what is computed and little
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.deepser import DeepSER
+from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
+from models.engines.onnx import OUTPUTS, feature_input, length_input
+from models.ensemble import Ensemble
+from models.fused_graph_layers import StackEmitter, States, Times, emit_times
+from models.fused_weights import Fusion, Reader, Stack, fused_weights
+from models.graph import Graph, Value
+from models.meta import CENTRE, REACH
+
+
+class EnsembleEmitter:
+    """Writes the members of an ensemble over shared inputs."""
+
+    def __init__(self, graph: Graph, features: Mapping[str, Value], lengths: Mapping[str, Value]) -> None:
+        """Takes the inputs.
+
+        Args:
+            graph: to add to.
+            features: per modality `[batch, time, dim]`.
+            lengths: per modality `[batch]`.
+        """
+        self._graph = graph
+        self._features = features
+        batch = graph.size(next(iter(lengths.values())), 0)
+        self._masks = {name: self._mask(features[name], lengths[name]) for name in features}
+        self._durations = {name: graph.size(features[name], 1) for name in features}
+        self._batch = batch
+        self._times: dict[tuple[str, ...], Times] = {}
+        self._standard: dict[tuple[str, bytes], Value] = {}
+
+    def members(self, stacks: Sequence[Stack], labels: int) -> tuple[Value, Value]:
+        """Every member's answer, whether it had something to read or not.
+
+        Returns:
+            Posteriors `[batch, members, labels]` and attributes `[batch, members, 3]`.
+        """
+        graph = self._graph
+        logits: list[Value] = []
+        attributes: list[Value] = []
+        for stack in stacks:
+            states = [self._read(reader) for reader in stack.readers]
+            for fusion in stack.fusions:
+                said = self._fuse(fusion, stack.readers, states)
+                logits.append(graph.reshape(said[0], (fusion.latent.weight.shape[0], -1, labels)))
+                attributes.append(graph.reshape(said[1], (fusion.latent.weight.shape[0], -1, 3)))
+        order = np.argsort([place for stack in stacks for place in stack.places])
+        return (
+            graph.op("Softmax", self._in_order(logits, order), axis=-1),
+            self._in_order(attributes, order),
+        )
+
+    def _in_order(self, answers: Sequence[Value], order: NDArray[np.int64]) -> Value:
+        together = self._graph.op("Concat", *answers, axis=0) if len(answers) > 1 else answers[0]
+        if not np.array_equal(order, np.arange(len(order))):
+            together = self._graph.op("Gather", together, self._graph.constant(order.astype(np.int64)), axis=0)
+        return self._graph.op("Transpose", together, perm=[1, 0, 2])
+
+    def _mask(self, features: Value, lengths: Value) -> Value:
+        """`[batch, 1, time]`, true on real frames."""
+        graph = self._graph
+        time = graph.op("Squeeze", graph.size(features, 1), graph.constant([0]))
+        zero, one = (graph.constant(np.array(number, dtype=np.int64)) for number in (0, 1))
+        positions = graph.op("Range", zero, time, one)
+        return graph.op("Less", positions, graph.reshape(lengths, (-1, 1, 1)))
+
+    def _times_of(self, modalities: tuple[str, ...]) -> Times:
+        """The time axis of modalities one behind the other."""
+        if modalities not in self._times:
+            graph = self._graph
+            masks = [self._masks[name] for name in modalities]
+            mask = masks[0] if len(masks) == 1 else graph.op("Concat", *masks, axis=2)
+            time = self._durations[modalities[0]]
+            for name in modalities[1:]:
+                time = graph.op("Add", time, self._durations[name])
+            self._times[modalities] = emit_times(graph, self._batch, time, mask)
+        return self._times[modalities]
+
+    def _read(self, reader: Reader) -> States:
+        graph = self._graph
+        members = reader.encoder.second_projection.weight.shape[0]
+        key = reader.modality, reader.mean.tobytes() + reader.scale.tobytes()
+        if key not in self._standard:
+            flat = graph.reshape(self._features[reader.modality], (-1, reader.mean.size))
+            centred = graph.op("Sub", flat, graph.constant(reader.mean))
+            self._standard[key] = graph.op("Mul", centred, graph.constant(reader.scale))
+        x = self._standard[key]
+        if reader.layers is not None:
+            count = reader.layers.shape[1]
+            dim = reader.mean.size // count
+            weights = graph.constant(reader.layers.reshape(members, 1, 1, count))
+            mixed = graph.op("MatMul", weights, graph.reshape(x, (-1, count, dim)))
+            x = graph.reshape(mixed, (members, -1, dim) if members > 1 else (-1, dim))
+        return StackEmitter(graph, members).encoder(reader.encoder, x, self._times_of((reader.modality,)))
+
+    def _fuse(self, fusion: Fusion, readers: Sequence[Reader], states: Sequence[States]) -> tuple[Value, Value]:
+        graph = self._graph
+        members = fusion.latent.weight.shape[0]
+        emitter = StackEmitter(graph, members)
+        own: list[States] = []
+        for name in fusion.modalities:
+            reader, start, stop = fusion.rows[name]
+            there = readers[reader].encoder.second_projection.weight.shape[0]
+            state = states[reader]
+            parts = (self._members(part, there, start, stop) for part in (state.h1, state.h2, state.h3))
+            own.append(States(*parts))
+        summaries = [state.h3 for state in own]
+        if fusion.first is not None and fusion.second is not None:
+            width = fusion.latent.weight.shape[-1]
+            flat = (members, -1, width) if members > 1 else (-1, width)
+            times = self._times_of(fusion.modalities)
+            first_input = _joined(graph, [state.h1 for state in own], axis=-2)
+            first = emitter.encoder(fusion.first, graph.reshape(first_input, flat), times)
+            second_input = _joined(graph, [*(state.h2 for state in own), first.h2], axis=-2)
+            twice = self._times_of((*fusion.modalities, *fusion.modalities))
+            summaries.append(emitter.encoder(fusion.second, graph.reshape(second_input, flat), twice).h3)
+        hidden = graph.op("Relu", emitter.linear(fusion.latent, _joined(graph, summaries, axis=-1)))
+        rated = graph.op("Sigmoid", emitter.linear(fusion.to_attributes, hidden))
+        return emitter.linear(fusion.to_logits, hidden), on_scale(graph, rated)
+
+    def _members(self, value: Value, there: int, start: int, stop: int) -> Value:
+        """Some of the members of a stack; one alone loses its axis."""
+        graph = self._graph
+        if stop - start == there:
+            return value
+        if stop - start == 1:
+            return graph.op("Gather", value, graph.constant(np.array(start, dtype=np.int64)), axis=0)
+        return graph.op("Slice", value, graph.constant([start]), graph.constant([stop]), graph.constant([0]))
+
+
+def on_scale(graph: Graph, share: Value) -> Value:
+    """From 0 to 1 to the scale of attributes."""
+    wide = graph.op("Mul", share, graph.constant(float(ATTRIBUTE_MAX - ATTRIBUTE_MIN)))
+    return graph.op("Add", wide, graph.constant(float(ATTRIBUTE_MIN)))
+
+
+def _joined(graph: Graph, values: Sequence[Value], axis: int) -> Value:
+    return graph.op("Concat", *values, axis=axis) if len(values) > 1 else values[0]
+
+
+def ensemble_graph(ensemble: Ensemble) -> bytes:
+    """A trained ensemble as one ONNX graph: features and lengths in, calibrated scores out; batch and times dynamic.
+
+    Args:
+        ensemble: whose answers to give.
+
+    Raises:
+        EngineError: the graph does not come out valid.
+    """
+    graph = Graph("medusa")
+    features = {
+        m.name: graph.input(feature_input(m.name), np.float32, ("batch", f"{m.name}_time", m.dim))
+        for m in ensemble.modalities
+    }
+    lengths = {m.name: graph.input(length_input(m.name), np.int64, ("batch",)) for m in ensemble.modalities}
+    members = [member for member in ensemble.members if isinstance(member, DeepSER)]
+    stacks = fused_weights((m.config, m.numpy_state()) for m in members)
+    labels = len(ensemble.labels)
+    posteriors, rated = EnsembleEmitter(graph, features, lengths).members(stacks, labels)
+    reads = np.array([[name in member.config.modalities for name in features] for member in members])
+    posteriors, rated = _fill_silent(graph, posteriors, rated, list(lengths.values()), reads, labels)
+    answers = _answers(graph, posteriors, rated, len(members) * (labels + len(ATTRIBUTE_NAMES)))
+    meta = {name: value.numpy(force=True).astype(np.float64) for name, value in ensemble.meta.state_dict().items()}
+    temperature = float(ensemble.state_dict()["temperature"])
+    logits = _linear(graph, answers, meta["to_logits.weight"] / temperature, meta["to_logits.bias"] / temperature)
+    attributes = _linear(graph, answers, meta["to_attributes.weight"], meta["to_attributes.bias"])
+    scores = (graph.op("Softmax", logits, axis=-1), on_scale(graph, graph.op("Sigmoid", attributes)))
+    for name, value, width in zip(OUTPUTS, scores, (labels, len(ATTRIBUTE_NAMES)), strict=True):
+        graph.output(name, value, np.float32, ("batch", width))
+    return graph.serialise()
+
+
+def _fill_silent(
+    graph: Graph, posteriors: Value, rated: Value, lengths: Sequence[Value], reads: NDArray[np.bool_], labels: int
+) -> tuple[Value, Value]:
+    """As `models.meta.fill_silent`: members with nothing to read say what the others say on average."""
+    long = graph.op("Concat", *(graph.reshape(length, (-1, 1)) for length in lengths), axis=1)
+    there = graph.op("Cast", graph.op("Greater", long, graph.constant(np.array(0, dtype=np.int64))), to=1)
+    heard = graph.op("MatMul", there, graph.constant(reads.T.astype(np.float32)))
+    share = graph.reshape(graph.op("Min", heard, graph.constant(1.0)), (-1, len(reads), 1))
+    voices = graph.op("ReduceSum", share, graph.constant([1]), keepdims=1)
+    nobody = graph.op("Equal", voices, graph.constant(0.0))
+    count = graph.op("Max", voices, graph.constant(1.0))
+    silent = graph.op("Equal", share, graph.constant(0.0))
+
+    def filled(answers: Value, otherwise: float) -> Value:
+        total = graph.op("ReduceSum", graph.op("Mul", answers, share), graph.constant([1]), keepdims=1)
+        mean = graph.op("Where", nobody, graph.constant(otherwise), graph.op("Div", total, count))
+        return graph.op("Where", silent, mean, answers)
+
+    return filled(posteriors, 1 / labels), filled(rated, CENTRE)
+
+
+def _answers(graph: Graph, posteriors: Value, rated: Value, width: int) -> Value:
+    """As `models.meta.member_answers`."""
+    centred = graph.op("Mul", graph.op("Sub", rated, graph.constant(CENTRE)), graph.constant(1 / REACH))
+    return graph.reshape(graph.op("Concat", posteriors, centred, axis=2), (-1, width))
+
+
+def _linear(graph: Graph, x: Value, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> Value:
+    product = graph.op("MatMul", x, graph.constant(weight.T.astype(np.float32)))
+    return graph.op("Add", product, graph.constant(bias.astype(np.float32)))

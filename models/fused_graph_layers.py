@@ -1,0 +1,170 @@
+"""The layers of DeepSER as nodes of an ONNX graph, for all members of one shape at once.
+
+A stack of one member has no member axis: its products are those of plain matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.deepser import LEAST_VARIANCE, MASKED
+from models.fused_weights import Array, Attention, Encoder, Layer, Linear, Norm, Pooling
+from models.graph import Graph, Value
+
+_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The time axis of one modality, or of several one behind the other."""
+
+    batch: Value
+    """`[1]`."""
+    time: Value
+    """`[1]`."""
+    bias: Value
+    """`[batch, 1, time]`, 0 on real frames and `MASKED` on padding."""
+    share: Value
+    """`[batch, 1, time]`, what each real frame is of a mean."""
+    heard: Value
+    """`[batch, 1]`, 1 where there is a real frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What encoders return."""
+
+    h1: Value
+    """`[members, batch, time, width]`; as everywhere, without its first axis where there is one member."""
+    h2: Value
+    h3: Value
+    """`[members, batch, width]`."""
+
+
+def emit_times(graph: Graph, batch: Value, time: Value, mask: Value) -> Times:
+    """What layers need of a mask, computed once.
+
+    Args:
+        graph: to add to.
+        batch: `[1]`.
+        time: `[1]`.
+        mask: `[batch, 1, time]`, true on real frames.
+    """
+    real = graph.op("Cast", mask, to=1)
+    count = graph.op("ReduceSum", real, graph.constant([2]), keepdims=1)
+    share = graph.op("Div", real, graph.op("Max", count, graph.constant(1.0)))
+    bias = graph.op("Where", mask, graph.constant(0.0), graph.constant(MASKED))
+    heard = graph.op("Min", graph.op("Squeeze", count, graph.constant([2])), graph.constant(1.0))
+    return Times(batch, time, bias, share, heard)
+
+
+class StackEmitter:
+    """Writes members of one shape."""
+
+    def __init__(self, graph: Graph, members: int) -> None:
+        """Takes how many members there are side by side."""
+        self._graph = graph
+        self._members = members
+        self._lead: tuple[int, ...] = () if members == 1 else (members,)
+
+    def encoder(self, encoder: Encoder, x: Value, times: Times) -> States:
+        """Algorithm 1.
+
+        Args:
+            encoder: its weights.
+            x: `[batch * time, dim]` where all read the same, else `[members, batch * time, dim]`.
+            times: of x.
+        """
+        graph = self._graph
+        width = encoder.second_projection.weight.shape[-1]
+        x = self.linear(encoder.second_projection, graph.op("Relu", self.linear(encoder.first_projection, x)))
+        for layer in encoder.first:
+            x = self._layer(layer, x, times)
+        h1 = self._by_example(x, times, width)
+        for layer in encoder.second:
+            x = self._layer(layer, x, times)
+        h2 = self._by_example(x, times, width)
+        if encoder.pooling is not None:
+            return States(h1, h2, self._attentive(encoder.pooling, x, h2, times))
+        return States(h1, h2, graph.reshape(graph.op("MatMul", times.share, h2), (*self._lead, -1, width)))
+
+    def linear(self, linear: Linear, x: Value) -> Value:
+        """`x W + b` of every member."""
+        return self._add(self._graph.op("MatMul", x, self._weight(linear.weight)), linear.bias)
+
+    def _weight(self, array: Array) -> Value:
+        return self._graph.constant(array if self._lead else array[0])
+
+    def _add(self, x: Value, bias: Array) -> Value:
+        return self._graph.op("Add", x, self._graph.constant(bias if self._lead else bias.reshape(-1)))
+
+    def _by_example(self, x: Value, times: Times, width: int) -> Value:
+        """`[members, batch * time, width]` to `[members, batch, time, width]`."""
+        return self._graph.reshape(x, (*self._lead, times.batch, times.time, width))
+
+    def _layer(self, layer: Layer, x: Value, times: Times) -> Value:
+        graph = self._graph
+        x = self._norm(layer.attention_norm, graph.op("Add", x, self._attention(layer.attention, x, times)))
+        expanded = graph.op("Relu", self.linear(layer.expand, x))
+        return self._norm(layer.output_norm, graph.op("Add", x, self.linear(layer.contract, expanded)))
+
+    def _norm(self, norm: Norm, x: Value) -> Value:
+        graph = self._graph
+        width = norm.weight.shape[-1]
+        if not self._lead:
+            weight, bias = (graph.constant(array.reshape(-1)) for array in (norm.weight, norm.bias))
+            return graph.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=_NORM_EPSILON)
+        ones = graph.constant(np.ones(width, dtype=np.float32))
+        normal = graph.op("LayerNormalization", x, ones, axis=-1, epsilon=_NORM_EPSILON)
+        return self._add(graph.op("Mul", normal, graph.constant(norm.weight)), norm.bias)
+
+    def _attention(self, attention: Attention, x: Value, times: Times) -> Value:
+        """Self-attention, heads as one more axis where there are several."""
+        graph = self._graph
+        several = attention.heads > 1
+        lead = (*self._lead, attention.heads) if several else self._lead
+        alone = (*self._lead, 1) if several else self._lead
+        width = attention.value.shape[2]
+        own = graph.reshape(x, (*alone, -1, width)) if several else x
+
+        def of_heads(array: Array) -> Value:
+            """A weight `[members, heads, a, b]` without the axes that are not there."""
+            return graph.constant(array.reshape(*lead, *array.shape[-2:]))
+
+        def by_example(y: Value, axes: Sequence[int], features: int) -> Value:
+            return graph.reshape(y, (*axes, times.batch, times.time, features))
+
+        query = graph.op("MatMul", own, of_heads(attention.query))
+        query = graph.op("Add", query, of_heads(attention.query_bias))
+        query = by_example(query, lead, attention.query.shape[-1])
+        if attention.key is None:
+            key = by_example(x, alone, width)
+        else:
+            key = by_example(graph.op("MatMul", own, of_heads(attention.key)), lead, attention.key.shape[-1])
+        axes = list(range(len(lead) + 3))
+        turned = graph.op("Transpose", key, perm=[*axes[:-2], axes[-1], axes[-2]])
+        scores = graph.op("Add", graph.op("MatMul", query, turned), times.bias)
+        value = by_example(graph.op("MatMul", own, of_heads(attention.value)), lead, attention.value.shape[-1])
+        attended = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), value)
+        attended = graph.reshape(attended, (*lead, -1, attention.value.shape[-1]))
+        if attention.out is not None:
+            attended = graph.op("MatMul", attended, of_heads(attention.out))
+        if several:
+            attended = graph.op("ReduceSum", attended, graph.constant([len(lead) - 1]), keepdims=0)
+        return self._add(attended, attention.out_bias)
+
+    def _attentive(self, pooling: Pooling, x: Value, h2: Value, times: Times) -> Value:
+        graph = self._graph
+        scores = self.linear(pooling.score, graph.op("Tanh", self.linear(pooling.hidden, x)))
+        scores = graph.reshape(scores, (*self._lead, times.batch, 1, times.time))
+        weights = graph.op("Softmax", graph.op("Add", scores, times.bias), axis=-1)
+        mean = graph.op("MatMul", weights, h2)
+        away = graph.op("Sub", h2, mean)
+        variance = graph.op("MatMul", weights, graph.op("Mul", away, away))
+        deviation = graph.op("Sqrt", graph.op("Max", variance, graph.constant(LEAST_VARIANCE)))
+        both = graph.op("Concat", mean, deviation, axis=-1)
+        flat = graph.reshape(both, (*self._lead, -1, pooling.merge.weight.shape[1]))
+        return graph.op("Mul", self.linear(pooling.merge, flat), times.heard)

@@ -1,0 +1,111 @@
+"""Writing an ONNX graph node by node: names, constants that are stored once, sizes known only when it runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final, NewType
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from models.errors import EngineError
+
+OPSET: Final = 18
+_IR_VERSION: Final = 10
+
+Value = NewType("Value", str)
+"""Name of a tensor in the graph."""
+
+Dim = int | str
+"""A size, or the name of one that is known only when the graph runs."""
+
+
+class Graph:
+    """A graph that grows by one node a call."""
+
+    def __init__(self, name: str) -> None:
+        """Starts empty.
+
+        Args:
+            name: of the graph, for whoever looks at it.
+        """
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def input(self, name: str, kind: type[np.generic], shape: Sequence[Dim]) -> Value:
+        """Declares an input."""
+        self._inputs.append(helper.make_tensor_value_info(name, _kind(kind), shape))
+        return Value(name)
+
+    def output(self, name: str, value: Value, kind: type[np.generic], shape: Sequence[Dim]) -> None:
+        """Declares a tensor as an output under a name."""
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(helper.make_tensor_value_info(name, _kind(kind), shape))
+
+    def constant(self, array: NDArray[Any] | Sequence[int] | float) -> Value:
+        """A constant, stored once however often it is asked for; plain numbers are float32, sequences int64."""
+        kind = np.float32 if isinstance(array, float) else np.int64
+        kept = array if isinstance(array, np.ndarray) else np.asarray(array, dtype=kind)
+        digest = hashlib.sha256(f"{kept.dtype}{kept.shape}".encode() + kept.tobytes()).hexdigest()[:16]
+        name = f"constant_{digest}"
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(kept).reshape(kept.shape), name)
+        return Value(name)
+
+    def op(self, kind: str, *inputs: Value, **attributes: Any) -> Value:
+        """Adds a node of one output."""
+        name = Value(f"{kind.lower()}_{len(self._nodes)}")
+        self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def size(self, value: Value, axis: int) -> Value:
+        """A tensor's size along an axis, `[1]`."""
+        return self.op("Shape", value, start=axis, end=axis + 1)
+
+    def reshape(self, value: Value, shape: Sequence[int | Value]) -> Value:
+        """Another shape of the same numbers; sizes may be tensors `[1]`, and one number may be -1."""
+        if all(isinstance(size, int) for size in shape):
+            return self.op("Reshape", value, self.constant([size for size in shape if isinstance(size, int)]))
+        parts: list[Value] = []
+        numbers: list[int] = []
+        for size in shape:
+            if isinstance(size, int):
+                numbers.append(size)
+                continue
+            if numbers:
+                parts.append(self.constant(numbers))
+                numbers = []
+            parts.append(size)
+        if numbers:
+            parts.append(self.constant(numbers))
+        return self.op("Reshape", value, self.op("Concat", *parts, axis=0))
+
+    def serialise(self) -> bytes:
+        """The graph as a model, checked.
+
+        Raises:
+            EngineError: it is no valid ONNX, or larger than a file of it may be.
+        """
+        graph = helper.make_graph(
+            self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="medusa-live"
+        )
+        try:
+            onnx.checker.check_model(model, full_check=True)
+            content: bytes = model.SerializeToString()
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+            raise EngineError(f"the graph of {self._name} is not valid ONNX: {error}") from error
+        return content
+
+
+def _kind(kind: type[np.generic]) -> int:
+    known: dict[type[np.generic], int] = {np.float32: TensorProto.FLOAT, np.int64: TensorProto.INT64}
+    return known[kind]
