@@ -55,8 +55,8 @@ class EnsembleEmitter:
             states = [self._read(reader) for reader in stack.readers]
             for fusion in stack.fusions:
                 said = self._fuse(fusion, stack.readers, states)
-                logits.append(graph.reshape(said[0], (fusion.latent.weight.shape[0], -1, labels)))
-                attributes.append(graph.reshape(said[1], (fusion.latent.weight.shape[0], -1, 3)))
+                logits.append(graph.reshape(said[0], (fusion.members, -1, labels)))
+                attributes.append(graph.reshape(said[1], (fusion.members, -1, 3)))
         order = np.argsort([place for stack in stacks for place in stack.places])
         return (
             graph.op("Softmax", self._in_order(logits, order), axis=-1),
@@ -91,7 +91,7 @@ class EnsembleEmitter:
 
     def _read(self, reader: Reader) -> States:
         graph = self._graph
-        members = reader.encoder.second_projection.weight.shape[0]
+        members = reader.encoder.members
         key = reader.modality, reader.mean.tobytes() + reader.scale.tobytes()
         if key not in self._standard:
             flat = graph.reshape(self._features[reader.modality], (-1, reader.mean.size))
@@ -108,12 +108,12 @@ class EnsembleEmitter:
 
     def _fuse(self, fusion: Fusion, readers: Sequence[Reader], states: Sequence[States]) -> tuple[Value, Value]:
         graph = self._graph
-        members = fusion.latent.weight.shape[0]
+        members = fusion.members
         emitter = StackEmitter(graph, members)
         own: list[States] = []
         for name in fusion.modalities:
             reader, start, stop = fusion.rows[name]
-            there = readers[reader].encoder.second_projection.weight.shape[0]
+            there = readers[reader].encoder.members
             state = states[reader]
             parts = (self._members(part, there, start, stop) for part in (state.h1, state.h2, state.h3))
             own.append(States(*parts))

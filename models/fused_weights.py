@@ -102,6 +102,11 @@ class Encoder:
     pooling: Pooling | None
     """None where it is the mean."""
 
+    @property
+    def members(self) -> int:
+        """How many stand side by side."""
+        return len(self.second_projection.weight)
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -130,6 +135,11 @@ class Fusion:
     latent: Linear
     to_logits: Linear
     to_attributes: Linear
+
+    @property
+    def members(self) -> int:
+        """How many stand side by side."""
+        return len(self.latent.weight)
 
 
 @dataclass(frozen=True, slots=True)
