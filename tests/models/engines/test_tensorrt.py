@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from models.bundle import Bundle, find_bundle, load_bundle
+from models.engines import tensorrt
 from models.engines.tensorrt import (
     DEFAULT_CAPABILITIES,
     BuildProgress,
@@ -18,13 +21,15 @@ from models.engines.tensorrt import (
     inspect_engine,
     refit_engine,
 )
-from models.engines.tensorrt_library import plain_capability, tensorrt_library
+from models.engines.tensorrt_file import pack_engine, read_engine
+from models.engines.tensorrt_library import Library, plain_capability, tensorrt_library
 from models.engines.tensorrt_shapes import ShapeBucket, Sizes, default_buckets
 from models.engines.tensorrt_weights import numbered, structure_sha256
 from models.errors import EngineError
 from models.fused_graph import ensemble_graph
 from models.graph import Graph
 from tests.fakes.bundles import tiny_bundle
+from tests.fakes.gpus import FakeCuda
 
 pytest.importorskip("tensorrt_rtx", reason="the wheel of TensorRT for RTX is for Linux on x86-64")
 
@@ -43,14 +48,21 @@ def built(shipped: Bundle) -> BuiltEngine:
     return build_engine(graph, default_buckets(shipped.modalities), capabilities=("SM80", "SM86", "SM89", "SM120"))
 
 
-def small_graph(weight: float = 2.0, operation: str = "MatMul") -> bytes:
+def small_graph(weight: float = 2.0) -> bytes:
     """One product: features and lengths in, one output."""
     graph = Graph("small")
     x = graph.input("x_features", np.float32, ("batch", "time", 4))
     lengths = graph.input("x_lengths", np.int64, ("batch",))
-    y = graph.op(operation, x, graph.constant(np.full((4, 4), weight, np.float32)))
+    y = graph.op("MatMul", x, graph.constant(np.full((4, 4), weight, np.float32)))
     counts = graph.op("Cast", graph.reshape(lengths, (-1, 1, 1)), to=1)
     graph.output("y", graph.op("Add", y, counts), np.float32, ("batch", "time", 4))
+    return graph.serialise()
+
+
+def other_structure() -> bytes:
+    graph = Graph("other")
+    x = graph.input("x_features", np.float32, ("batch", "time", 4))
+    graph.output("y", graph.op("Add", x, graph.constant(np.ones((4, 4), np.float32))), np.float32, ("b", "t", 4))
     return graph.serialise()
 
 
@@ -204,6 +216,63 @@ def test_a_library_that_is_not_there_is_named_with_its_package(
 def test_an_engine_built_as_it_is_takes_no_other_weights(small: BuiltEngine) -> None:
     with pytest.raises(EngineError, match="takes no other weights"):
         refit_engine(small.content, small_graph(3.0))
+
+
+class Refits:
+    """A library on a GPU that takes weights; what it cannot do without one is a fake here."""
+
+    def __init__(self, built: BuiltEngine, *, takes: bool = True) -> None:
+        self.graphs: list[bytes] = []
+        self.takes = takes
+        refitter = SimpleNamespace(refit_cuda_engine=lambda: True)
+        engine = SimpleNamespace(
+            create_serialization_config=lambda: SimpleNamespace(set_flag=lambda flag: None),
+            serialize_with_config=lambda settings: np.frombuffer(b"refitted", np.uint8),
+        )
+        module = SimpleNamespace(
+            Runtime=lambda log: SimpleNamespace(deserialize_cuda_engine=lambda content: engine),
+            Refitter=lambda engine, log: refitter,
+            OnnxParserRefitter=lambda refitter, log: SimpleNamespace(refit_from_bytes=self.refit),
+            SerializationFlag=SimpleNamespace(INCLUDE_REFIT=1),
+        )
+        log = SimpleNamespace(errors=deque())
+        self.library = Library(built.record.library, built.record.library_version, module, log)
+
+    def refit(self, graph: bytes) -> bool:
+        self.graphs.append(graph)
+        return self.takes
+
+
+@pytest.fixture
+def refittable(small: BuiltEngine) -> bytes:
+    record = small.record.model_copy(update={"structure_sha256": structure_sha256(small_graph())})
+    return pack_engine(record, read_engine(small.content).engine)
+
+
+@pytest.fixture
+def gpu(small: BuiltEngine, monkeypatch: pytest.MonkeyPatch) -> Refits:
+    refits = Refits(small)
+    monkeypatch.setattr(tensorrt, "Cuda", FakeCuda)
+    monkeypatch.setattr(tensorrt, "tensorrt_library", lambda name: refits.library)
+    return refits
+
+
+def test_other_weights_are_given_by_their_place(refittable: bytes, gpu: Refits) -> None:
+    file = read_engine(refit_engine(refittable, small_graph(3.0)))
+    assert gpu.graphs == [numbered(small_graph(3.0))]
+    assert bytes(file.engine) == b"refitted"
+    assert file.record.graph_sha256 == hashlib.sha256(small_graph(3.0)).hexdigest()
+
+
+def test_weights_that_tensorrt_does_not_take_are_an_error(refittable: bytes, gpu: Refits) -> None:
+    gpu.takes = False
+    with pytest.raises(EngineError, match="does not take the new weights"):
+        refit_engine(refittable, small_graph(3.0))
+
+
+def test_a_graph_of_another_structure_is_no_other_weights(refittable: bytes) -> None:
+    with pytest.raises(EngineError, match="differs from the engine's in more than its weights"):
+        refit_engine(refittable, other_structure())
 
 
 def test_two_bundles_of_the_same_members_differ_in_nothing_but_weights(tmp_path: Path) -> None:
