@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.engines.cuda import Cuda
+from models.engines.cuda_calls import Cuda
 from models.engines.tensorrt_file import (
     EngineFile,
     EngineRecord,

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.cuda import Cuda
+from models.engines.cuda_calls import Cuda
 from models.engines.tensorrt_file import EngineRecord, TensorEntry
 from models.engines.tensorrt_library import Library
 from models.engines.tensorrt_shapes import Shape

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import EngineOutput
-from models.engines.cuda import Cuda
+from models.engines.cuda_calls import Cuda
 from models.engines.onnx import OUTPUTS
 from models.engines.tensorrt import open_engine_file
 from models.engines.tensorrt_file import EngineRecord, read_engine

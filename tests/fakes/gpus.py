@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.engines.cuda import Cuda
+from models.engines.cuda_calls import Cuda
 from models.engines.tensorrt_library import Library
 from models.errors import EngineError
 

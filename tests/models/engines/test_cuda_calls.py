@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.engines.cuda import Cuda
+from models.engines.cuda_calls import Cuda
 from models.errors import EngineError
 
 
