@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.compile import TOLERANCE, check_inputs
+from models.admission import TOLERANCE, check_inputs
 from models.engines.base import Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
