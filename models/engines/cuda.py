@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final
@@ -72,7 +73,9 @@ class CudaEngine:
         self._launcher = GraphLauncher() if launcher is None else launcher
         self._buckets = buckets or Buckets()
         self._most = graphs
-        self._ensemble = FusedEnsemble(bundle.ensemble(), PRECISIONS[precision]).to(self._launcher.device)
+        fused = FusedEnsemble(bundle.ensemble(), PRECISIONS[precision])
+        with _fitting(self._launcher.device):
+            self._ensemble = fused.to(self._launcher.device)
         self._prepared: OrderedDict[Bucket, _Prepared] = OrderedDict()
         self._lock = threading.Lock()
         self._stages: SimpleQueue[_Stage] = SimpleQueue()
@@ -139,7 +142,8 @@ class CudaEngine:
             return self._prepared[bucket]
         while len(self._prepared) >= self._most:
             self._prepared.popitem(last=False)
-        self._prepared[bucket] = _Prepared(self._ensemble, bucket, self._launcher)
+        with _fitting(self._launcher.device):
+            self._prepared[bucket] = _Prepared(self._ensemble, bucket, self._launcher)
         return self._prepared[bucket]
 
 
@@ -212,6 +216,17 @@ class _Stage:
         if self._outputs.numel() < answers:
             self._outputs = torch.zeros(answers, pin_memory=self._pinned)
         return self._inputs[:size], self._outputs[:answers].view_as(prepared.outputs)
+
+
+@contextmanager
+def _fitting(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"{device} has too little memory for the ensemble: use smaller batches, fewer graphs or a lower "
+            f"precision ({error})"
+        ) from error
 
 
 def _aligned(count: int) -> int:

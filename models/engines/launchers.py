@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
@@ -14,6 +15,8 @@ Work = Callable[[], None]
 
 # The first calls choose algorithms and set up libraries, neither of which may happen within a capture.
 _WARM_UPS: Final = 3
+# PyTorch allows one capture at a time in a process.
+_capturing = threading.Lock()
 
 
 class Launcher(Protocol):
@@ -86,7 +89,7 @@ class GraphLauncher:
             device: which CUDA device, counted from 0; PyTorch's current one by default.
 
         Raises:
-            EngineError: there is no such device.
+            EngineError: there is no such device, or it can capture nothing.
         """
         if not torch.cuda.is_available():
             raise EngineError(
@@ -100,28 +103,37 @@ class GraphLauncher:
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         # Replays never overlap and leave nothing behind in it: all graphs can share their scratch memory.
         self._pool = torch.cuda.graph_pool_handle()
+        # The pool lives as long as some graph does, and cannot be used again after that.
+        self._anchor = self._graph(lambda: torch.zeros(1, device=self.device))
 
     def stream(self) -> AbstractContextManager[object]:
         """See `Launcher.stream`."""
         return torch.cuda.stream(self._stream)
 
     def captured(self, work: Work) -> Work:
-        """A graph of the work, after it was done a few times."""
+        """Replays a graph of the work, which was done a few times before."""
         try:
             with self.stream():
                 for _ in range(_WARM_UPS):
                     work()
             self._stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
+        except RuntimeError as error:
+            raise EngineError(f"the ensemble does not run on {self.device}: {error}") from error
+        return self._graph(work).replay
+
+    def _graph(self, work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        try:
             # Other threads may go on using the device: only this one is captured.
             with (
+                _capturing,
                 torch.cuda.device(self.device),
                 torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
             ):
                 work()
         except RuntimeError as error:
-            raise EngineError(f"CUDA cannot capture the ensemble as a graph: {error}") from error
-        return graph.replay
+            raise EngineError(f"{self.device} cannot capture the ensemble as a graph: {error}") from error
+        return graph
 
     def mark(self) -> Work:
         """See `Launcher.mark`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ def test_a_batch_that_fails_does_not_take_the_engine_with_it(bundle: Bundle, ref
 
         def captured(self, work: Work) -> Work:
             if self.fails:
-                raise EngineError("CUDA cannot capture the ensemble as a graph: out of memory")
+                raise EngineError("cuda:0 cannot capture the ensemble as a graph: out of memory")
             return work
 
     launcher = Failing()
@@ -209,3 +210,13 @@ def test_without_a_cuda_device_it_says_so(bundle: Bundle, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match="finds no CUDA device here: use the engine onnx or torch"):
         CudaEngine(bundle)
+
+
+def test_a_device_without_enough_memory_is_named(bundle: Bundle) -> None:
+    class Full(EagerLauncher):
+        def stream(self) -> AbstractContextManager[object]:
+            raise torch.OutOfMemoryError("tried to allocate 3 GiB")
+
+    engine = CudaEngine(bundle, launcher=Full())
+    with pytest.raises(EngineError, match=r"cpu has too little memory .* fewer graphs .*tried to allocate 3 GiB"):
+        engine.run(inputs_of([(3, 2, 1)]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,6 +22,7 @@ class FakeCuda:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
         self.captures: list[dict[str, Any]] = []
+        self.graphs: list[weakref.ref[FakeCuda.Graph]] = []
         self.fails = False
         self._signature = inspect.signature(torch.cuda.graph)
         fakes: dict[str, Any] = {
@@ -36,6 +39,7 @@ class FakeCuda:
         }
         for name, fake in fakes.items():
             patch.setattr(torch.cuda, name, fake)
+        patch.setattr(torch, "zeros", lambda *shape, device: self.asked.append(f"zeros on {device}"))
 
     class Stream:
         def __init__(self, cuda: FakeCuda, device: torch.device) -> None:
@@ -57,13 +61,15 @@ class FakeCuda:
     class Graph:
         def __init__(self, cuda: FakeCuda) -> None:
             self._cuda = cuda
+            cuda.graphs.append(weakref.ref(self))
 
         def replay(self) -> None:
             self._cuda.asked.append("replay")
 
     @contextmanager
     def graph(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        self.captures.append(self._signature.bind(*args, **kwargs).arguments)
+        asked = self._signature.bind(*args, **kwargs).arguments
+        self.captures.append({name: value for name, value in asked.items() if name != "cuda_graph"})
         if self.fails:
             raise RuntimeError("operation not permitted when stream is capturing")
         self.asked.append("capture")
@@ -77,7 +83,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 
 def test_work_is_warmed_up_before_it_is_captured_and_then_only_replayed(cuda: FakeCuda) -> None:
-    replay = GraphLauncher().captured(lambda: cuda.asked.append("work"))
+    launcher = GraphLauncher()
+    cuda.asked.clear()
+    replay = launcher.captured(lambda: cuda.asked.append("work"))
     assert cuda.asked == ["work", "work", "work", "synchronize", "capture", "work", "captured"]
     cuda.asked.clear()
     replay()
@@ -88,22 +96,44 @@ def test_captures_share_a_pool_and_leave_other_threads_alone(cuda: FakeCuda) -> 
     launcher = GraphLauncher(1)
     for _ in range(2):
         launcher.captured(lambda: None)
-    assert [capture["pool"] for capture in cuda.captures] == [(0, 1)] * 2
+    assert [capture["pool"] for capture in cuda.captures] == [(0, 1)] * 3
     assert {capture["capture_error_mode"] for capture in cuda.captures} == {"thread_local"}
     assert {capture["stream"].device for capture in cuda.captures} == {torch.device("cuda:1")}
 
 
+def test_the_pool_outlives_the_captures_that_share_it(cuda: FakeCuda) -> None:
+    """A graph of the launcher's own is in it from the start: PyTorch gives up a pool with its last graph."""
+    launcher = GraphLauncher()
+    assert cuda.asked == ["capture", "zeros on cuda:0", "captured"]
+    own = cuda.graphs[0]
+    launcher.captured(lambda: None)
+    gc.collect()
+    assert own() is not None
+    assert cuda.graphs[1]() is None
+
+
 def test_a_mark_waits_for_what_was_asked_on_its_stream(cuda: FakeCuda) -> None:
-    wait = GraphLauncher().mark()
+    launcher = GraphLauncher()
+    cuda.asked.clear()
+    wait = launcher.mark()
     assert cuda.asked == ["record on cuda:0"]
     wait()
     assert cuda.asked[1:] == ["wait"]
 
 
 def test_what_cuda_refuses_is_an_engine_error(cuda: FakeCuda) -> None:
+    launcher = GraphLauncher()
     cuda.fails = True
-    with pytest.raises(EngineError, match="CUDA cannot capture the ensemble as a graph: operation not permitted"):
-        GraphLauncher().captured(lambda: None)
+    with pytest.raises(EngineError, match="cuda:0 cannot capture the ensemble as a graph: operation not permitted"):
+        launcher.captured(lambda: None)
+
+
+def test_work_that_fails_before_it_is_captured_is_an_engine_error(cuda: FakeCuda) -> None:
+    def work() -> None:
+        raise torch.OutOfMemoryError("tried to allocate 3 GiB")
+
+    with pytest.raises(EngineError, match="the ensemble does not run on cuda:0: tried to allocate 3 GiB"):
+        GraphLauncher().captured(work)
 
 
 @pytest.mark.parametrize("device", [-1, 2])
