@@ -56,13 +56,10 @@ class Launcher(Protocol):
 
 
 class EagerLauncher:
-    """Work is called as it is; on a CPU, it is done when the call returns."""
+    """On the CPU, where work is done when the call returns."""
 
+    device = torch.device("cpu")
     pinned = False
-
-    def __init__(self, device: str = "cpu") -> None:
-        """Takes the device, as PyTorch names it."""
-        self.device = torch.device(device)
 
     def stream(self) -> AbstractContextManager[object]:
         """See `Launcher.stream`."""

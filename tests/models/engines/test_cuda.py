@@ -30,7 +30,6 @@ class CountingLauncher(EagerLauncher):
     """Holds work to what a graph could replay: the same tensors every time."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.captures = 0
         self.replays = 0
 
