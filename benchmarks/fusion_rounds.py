@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -93,13 +94,16 @@ def in_turn(
 
 
 def difference(found: EngineOutput, wanted: EngineOutput) -> float:
-    """The largest of any probability, or of any attribute as a share of its range; NaN where one of them is.
+    """The largest of any probability, or of any attribute as a share of its range; NaN where there is none to tell.
 
     Args:
         found: what a contender says.
         wanted: what the reference says, of the same rows or of the first of them.
     """
     rows = len(wanted.probabilities)
-    scores = np.abs(found.probabilities[:rows] - wanted.probabilities).max()
-    attributes = np.abs(found.attributes[:rows] - wanted.attributes).max() / (ATTRIBUTE_MAX - ATTRIBUTE_MIN)
+    probabilities, rated = found.probabilities[:rows], found.attributes[:rows]
+    if (probabilities.shape, rated.shape) != (wanted.probabilities.shape, wanted.attributes.shape):
+        return math.nan
+    scores = np.abs(probabilities - wanted.probabilities).max()
+    attributes = np.abs(rated - wanted.attributes).max() / (ATTRIBUTE_MAX - ATTRIBUTE_MIN)
     return float(np.maximum(scores, attributes))

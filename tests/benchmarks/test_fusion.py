@@ -135,6 +135,27 @@ def test_an_engine_whose_answers_are_wrong_is_not_timed(shape: Shape, away: floa
     assert left_out.reason.endswith("more than 1e-04")
 
 
+@pytest.fixture
+def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is done on a GPU is done, on the CPU."""
+    monkeypatch.setattr(Place, "on_gpu", property(lambda _place: True))
+    monkeypatch.setattr(Place, "synchronise", lambda _place: None)
+    monkeypatch.setattr(Place, "free_bytes", lambda _place: None)
+
+
+@pytest.mark.usefixtures("as_if_on_a_gpu")
+def test_on_a_gpu_the_reference_itself_is_held_to_the_cpu(shape: Shape) -> None:
+    plan = replace(ONE, batches=(6,))
+    outcome = measured(shape, *CONTENDERS, plan=plan)
+    assert outcome.absent == {"onnx": "runs on the CPU, what is measured here is cpu"}
+    assert [row.engine for row in outcome.rows] == [ONE_BY_ONE, "torch"]
+
+    astray = measured(shape, contender(ONE_BY_ONE), contender("torch"), plan=plan)
+    assert astray.rows == []
+    assert [one.engine for one in astray.left_out] == [ONE_BY_ONE, "torch"]
+    assert astray.left_out[0].reason.startswith("wrong: differs by")
+
+
 def test_a_reduced_precision_may_differ_as_much_as_its_gate_allows(shape: Shape) -> None:
     half = contender("tensorrt", FakeEngine(away=0.01), precision="fp16")
     outcome = measured(shape, contender(ONE_BY_ONE), half)

@@ -83,3 +83,8 @@ def test_where_the_reference_has_fewer_rows_the_first_are_compared() -> None:
 def test_what_is_no_number_differs_by_no_number() -> None:
     assert math.isnan(difference(output([[math.nan, 0.5]]), output([[0.5, 0.5]])))
     assert math.isnan(difference(output([[0.5, 0.5]], attribute=math.nan), output([[0.5, 0.5]])))
+
+
+@pytest.mark.parametrize("found", [[[0.5, 0.5]], [[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]]], ids=["row missing", "label more"])
+def test_scores_of_another_shape_are_no_scores(found: list[list[float]]) -> None:
+    assert math.isnan(difference(output(found), output([[0.5, 0.5], [0.5, 0.5]])))
