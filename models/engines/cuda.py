@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.bundle import Bundle
 from models.emotions import ATTRIBUTE_NAMES
 from models.engines.base import EngineOutput
 from models.engines.buckets import Bucket, Buckets, fill
 from models.engines.launchers import GraphLauncher, Launcher, Work
+from models.ensemble import Ensemble
 from models.errors import EngineError
 from models.fused import FusedEnsemble
 from models.inputs import complete_features
@@ -36,7 +36,7 @@ _ALIGNMENT_BYTES: Final = 256
 
 
 class CudaEngine:
-    """Runs a bundle's members side by side on a CUDA device; thread-safe.
+    """Runs an ensemble's members side by side on a CUDA device; thread-safe.
 
     A batch is padded to a bucket, copied to the device in one piece, answered by the bucket's graph, and copied back in
     one piece. A bucket is captured when it is first met; `prepare` does so ahead of time.
@@ -47,7 +47,7 @@ class CudaEngine:
 
     def __init__(
         self,
-        bundle: Bundle,
+        ensemble: Ensemble,
         precision: str = "fp32",
         *,
         launcher: Launcher | None = None,
@@ -57,7 +57,7 @@ class CudaEngine:
         """Brings the ensemble to the device.
 
         Args:
-            bundle: what to run.
+            ensemble: whose answers to give; it is copied.
             precision: of the members: `fp32`, `fp16` or `bf16`.
             launcher: how work reaches which device; captured graphs on the first CUDA device by default.
             buckets: the shapes that batches are padded to.
@@ -65,7 +65,6 @@ class CudaEngine:
 
         Raises:
             EngineError: there is no CUDA device, or an argument is out of bounds.
-            BundleError: the bundle's weights do not fit its manifest.
         """
         if precision not in PRECISIONS:
             raise EngineError(f"no precision {precision!r} on this engine: there are {', '.join(PRECISIONS)}")
@@ -74,7 +73,7 @@ class CudaEngine:
         self._launcher = GraphLauncher() if launcher is None else launcher
         self._buckets = buckets or Buckets()
         self._most = graphs
-        fused = FusedEnsemble(bundle.ensemble(), PRECISIONS[precision])
+        fused = FusedEnsemble(ensemble, PRECISIONS[precision])
         with _fitting(self._launcher.device):
             self._ensemble = fused.to(self._launcher.device)
         self._prepared: OrderedDict[Bucket, _Prepared] = OrderedDict()

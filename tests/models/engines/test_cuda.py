@@ -89,11 +89,11 @@ def test_padded_to_a_bucket_everything_scores_as_it_does_one_by_one(
 
 @pytest.fixture(scope="session")
 def small_engine(bundle: Bundle) -> CudaEngine:
-    return CudaEngine(bundle, launcher=EagerLauncher(), buckets=SMALL, graphs=3)
+    return CudaEngine(bundle.ensemble(), launcher=EagerLauncher(), buckets=SMALL, graphs=3)
 
 
 def test_what_a_buffer_held_before_is_not_seen(bundle: Bundle) -> None:
-    engine = CudaEngine(bundle, launcher=EagerLauncher(), buckets=SMALL)
+    engine = CudaEngine(bundle.ensemble(), launcher=EagerLauncher(), buckets=SMALL)
     short = inputs_of([(3, 2, 1), (5, 0, 0), (0, 1, 0)])
     first = engine.run(short)
     for seed in range(4):
@@ -104,7 +104,7 @@ def test_what_a_buffer_held_before_is_not_seen(bundle: Bundle) -> None:
 
 
 def test_a_bucket_is_captured_once_and_then_replayed(bundle: Bundle, launcher: CountingLauncher) -> None:
-    engine = CudaEngine(bundle, launcher=launcher, buckets=SMALL)
+    engine = CudaEngine(bundle.ensemble(), launcher=launcher, buckets=SMALL)
     for lengths in ([(3, 1, 1)], [(4, 2, 0)], [(3, 0, 2)]):
         engine.run(inputs_of(lengths))
     assert (launcher.captures, launcher.replays) == (1, 3)
@@ -113,7 +113,7 @@ def test_a_bucket_is_captured_once_and_then_replayed(bundle: Bundle, launcher: C
 
 
 def test_the_bucket_that_was_not_used_for_longest_makes_room(bundle: Bundle, launcher: CountingLauncher) -> None:
-    engine = CudaEngine(bundle, launcher=launcher, buckets=SMALL, graphs=2)
+    engine = CudaEngine(bundle.ensemble(), launcher=launcher, buckets=SMALL, graphs=2)
     one, two, three = ([(frames, 1, 1)] for frames in (2, 4, 8))
     for lengths in (one, two, one, three):
         engine.run(inputs_of(lengths))
@@ -125,7 +125,7 @@ def test_the_bucket_that_was_not_used_for_longest_makes_room(bundle: Bundle, lau
 
 
 def test_a_bucket_can_be_prepared_ahead_of_time(bundle: Bundle, launcher: CountingLauncher) -> None:
-    engine = CudaEngine(bundle, launcher=launcher, buckets=SMALL)
+    engine = CudaEngine(bundle.ensemble(), launcher=launcher, buckets=SMALL)
     engine.prepare(2, {"acoustic": 7, "prosody": 7})
     assert (launcher.captures, launcher.replays) == (1, 0)
     engine.run({name: batch for name, batch in inputs_of([(5, 8, 0), (6, 1, 0)]).items() if name != "text"})
@@ -135,7 +135,7 @@ def test_a_bucket_can_be_prepared_ahead_of_time(bundle: Bundle, launcher: Counti
 
 
 def test_answers_are_the_callers_own(bundle: Bundle, reference: TorchEngine) -> None:
-    engine = CudaEngine(bundle, launcher=EagerLauncher(), buckets=SMALL)
+    engine = CudaEngine(bundle.ensemble(), launcher=EagerLauncher(), buckets=SMALL)
     first, second = inputs_of([(3, 2, 1)], seed=1), inputs_of([(3, 2, 1)], seed=2)
     kept = engine.run(first)
     engine.run(second)
@@ -148,7 +148,7 @@ def test_answers_are_the_callers_own(bundle: Bundle, reference: TorchEngine) -> 
 def test_lower_precisions_are_close_and_not_equal(
     bundle: Bundle, reference: TorchEngine, precision: str, tolerance: float
 ) -> None:
-    engine = CudaEngine(bundle, precision, launcher=EagerLauncher(), buckets=SMALL)
+    engine = CudaEngine(bundle.ensemble(), precision, launcher=EagerLauncher(), buckets=SMALL)
     inputs = inputs_of([(7, 7, 5), (0, 0, 1), (3, 0, 0)])
     found, wanted = engine.run(inputs), reference.run(inputs)
     assert found.probabilities.dtype == np.float32
@@ -158,7 +158,7 @@ def test_lower_precisions_are_close_and_not_equal(
 
 def test_many_threads_and_few_buckets_do_not_mix_answers(bundle: Bundle, reference: TorchEngine) -> None:
     """Buckets make room for one another while they are in use."""
-    engine = CudaEngine(bundle, launcher=EagerLauncher(), buckets=SMALL, graphs=1)
+    engine = CudaEngine(bundle.ensemble(), launcher=EagerLauncher(), buckets=SMALL, graphs=1)
     batches = [inputs_of([(1 + i, 2, 1), (0, i, 1)], seed=i) for i in range(6)]
     wanted = [reference.run(batch) for batch in batches]
     together = threading.Barrier(4)
@@ -184,7 +184,7 @@ def test_a_batch_that_fails_does_not_take_the_engine_with_it(bundle: Bundle, ref
             return work
 
     launcher = Failing()
-    engine = CudaEngine(bundle, launcher=launcher, buckets=SMALL)
+    engine = CudaEngine(bundle.ensemble(), launcher=launcher, buckets=SMALL)
     inputs = inputs_of([(3, 2, 1)])
     for _ in range(4):
         with pytest.raises(EngineError, match="out of memory"):
@@ -202,13 +202,13 @@ def test_a_batch_that_fails_does_not_take_the_engine_with_it(bundle: Bundle, ref
 )
 def test_arguments_out_of_bounds_are_refused(bundle: Bundle, arguments: dict[str, str], message: str) -> None:
     with pytest.raises(EngineError, match=message):
-        CudaEngine(bundle, launcher=EagerLauncher(), **arguments)
+        CudaEngine(bundle.ensemble(), launcher=EagerLauncher(), **arguments)
 
 
 def test_without_a_cuda_device_it_says_so(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match="finds no CUDA device here: use the engine onnx or torch"):
-        CudaEngine(bundle)
+        CudaEngine(bundle.ensemble())
 
 
 def test_a_device_without_enough_memory_is_named(bundle: Bundle) -> None:
@@ -216,6 +216,6 @@ def test_a_device_without_enough_memory_is_named(bundle: Bundle) -> None:
         def stream(self) -> AbstractContextManager[object]:
             raise torch.OutOfMemoryError("tried to allocate 3 GiB")
 
-    engine = CudaEngine(bundle, launcher=Full())
+    engine = CudaEngine(bundle.ensemble(), launcher=Full())
     with pytest.raises(EngineError, match=r"cpu has too little memory .* fewer graphs .*tried to allocate 3 GiB"):
         engine.run(inputs_of([(3, 2, 1)]))

@@ -41,7 +41,7 @@ def onnx_engine(compiled: CompiledBundle) -> OnnxEngine:
 @pytest.fixture(scope="session")
 def cuda_engine(compiled: CompiledBundle) -> CudaEngine:
     """On the CPU, where nothing is captured."""
-    return CudaEngine(compiled.bundle, launcher=EagerLauncher())
+    return CudaEngine(compiled.bundle.ensemble(), launcher=EagerLauncher())
 
 
 @pytest.fixture(params=["torch_engine", "onnx_engine", "cuda_engine"], scope="session")
