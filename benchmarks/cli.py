@@ -10,7 +10,7 @@ class _Benchmarks(click.Group):
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Their names."""
-        return ["conversation", "features", "transcription", "vad"]
+        return ["conversation", "features", "fusion", "transcription", "vad"]
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One of them."""
@@ -23,6 +23,10 @@ class _Benchmarks(click.Group):
                 from benchmarks.features import main as features
 
                 return features
+            if cmd_name == "fusion":
+                from benchmarks.fusion import main as fusion
+
+                return fusion
             if cmd_name == "transcription":
                 from benchmarks.transcription import main as transcription
 
@@ -40,4 +44,4 @@ class _Benchmarks(click.Group):
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure latency, transcription, voice detection and features."""
+    """Measure latency, the fused ensemble, transcription, voice detection and features."""

@@ -142,20 +142,24 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     "--precision", "precisions", callback=_names, default="fp32", show_default=True, help="Precisions, by comma."
 )
 @click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
+@_CONFIG
 @_JSON
 def compile_bundle(
-    source: str, targets: tuple[str, ...], precisions: tuple[str, ...], force: bool, as_json: bool
+    source: str, targets: tuple[str, ...], precisions: tuple[str, ...], force: bool, config: Path | None, as_json: bool
 ) -> None:
     """Make a bundle executable, compare its answers with PyTorch's, and keep the engine in the cache."""
     import dataclasses
 
     from models import compile as compiler
+    from models.backbones.text_source import text_sources
     from models.bundle import find_bundle, load_bundle
+    from models.weights_settings import load_weights_settings
 
     bundle = load_bundle(find_bundle(source))
+    text = text_sources(bundle, load_weights_settings(config), progress=not as_json)
     for target in targets:
         for precision in precisions:
-            report = compiler.compile_bundle(bundle, target, precision, force=force)
+            report = compiler.compile_bundle(bundle, target, precision, text=text, force=force)
             if as_json:
                 click.echo(json.dumps(dataclasses.asdict(report)))
                 continue

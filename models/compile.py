@@ -6,33 +6,28 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
-import tempfile
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
 
-import numpy as np
-from platformdirs import user_cache_dir
-
+from models.admission import admit
+from models.backbones.text_source import TextSource
 from models.bundle import Bundle
-from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
 from models.engines.base import Engine
 from models.engines.onnx import OnnxEngine
+from models.engines.store import EngineStore, StoredEngine
 from models.errors import EngineError
-from models.modalities import Modality, PaddedBatch, pad
 
-log = logging.getLogger(__name__)
+_LOG: Final = logging.getLogger(__name__)
 
 ENGINES: Final = ("auto", "onnx", "torch")
-TOLERANCE: Final = 1e-4
-"""Largest difference of any score from PyTorch's at which a graph is admitted."""
-GRAPH_VERSION: Final = 3
+GRAPH_VERSION: Final = 4
 """Raised when the same bundle would be written otherwise."""
 
-_LEAST_CHECK_ROWS: Final = 12
-_CHECK_FRAMES: Final = (1, 60)
+_VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")
+_NO_TEXT: Final[Mapping[str, TextSource]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +37,8 @@ class EngineReport:
     engine: str
     precision: str
     path: str
+    """Its file; empty where it could not be kept."""
+    size_bytes: int
     largest_difference: float
     """Of any probability, or attribute divided by its range, from PyTorch's."""
     label_agreement: float
@@ -53,12 +50,24 @@ class EngineReport:
     """True where the engine was there before."""
 
 
-def engine_cache() -> Path:
-    """Where compiled engines are kept: `MEDUSA_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("MEDUSA_CACHE") or user_cache_dir("medusa-live", appauthor=False)) / "engines"
+@dataclass(frozen=True, slots=True)
+class CompiledEngine:
+    """An engine that was admitted, and what was found out about it."""
+
+    content: bytes
+    report: EngineReport
+    fault: str | None = None
+    """Why it could not be kept, where it could not."""
 
 
-def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, threads: int = 0) -> Engine:
+def open_engine(
+    bundle: Bundle,
+    kind: str = "auto",
+    precision: str = "fp32",
+    *,
+    threads: int = 0,
+    text: Mapping[str, TextSource] = _NO_TEXT,
+) -> Engine:
     """Opens the engine asked for, compiling it first where the cache has none.
 
     Args:
@@ -66,9 +75,11 @@ def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, 
         kind: `onnx`, `torch`, or `auto`: ONNX where it can be built and agrees with PyTorch, else PyTorch.
         precision: `fp32`.
         threads: CPU threads a call of ONNX Runtime may use; 0 lets it choose. PyTorch has one setting for the process.
+        text: by modality, text encoders to put inside where the engine can take them; see `Engine.reads_tokens`.
 
     Raises:
         EngineError: it cannot be built, or does not agree with PyTorch.
+        WeightsError: a text encoder's weights are damaged.
     """
     if kind not in ENGINES:
         raise EngineError(f"no engine {kind!r}: there are {', '.join(ENGINES)}")
@@ -76,14 +87,17 @@ def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, 
         raise EngineError(f"precision {precision!r} is not available on this engine: use fp32")
     if kind != "torch":
         try:
-            report = compile_bundle(bundle)
-            engine = OnnxEngine(Path(report.path), bundle.modalities, threads=threads)
+            compiled = compile_engine(bundle, text=text)
+            engine = OnnxEngine(compiled.content, bundle.modalities, threads=threads)
         except EngineError as error:
             if kind == "onnx":
                 raise
-            log.warning("engine auto: ONNX Runtime is not used (%s); PyTorch is", error)
+            _LOG.warning("engine auto: ONNX Runtime is not used (%s); PyTorch is", error)
         else:
-            log.info("engine %s: ONNX Runtime, largest difference from PyTorch %.1e", kind, report.largest_difference)
+            if compiled.fault is not None:
+                _LOG.warning("%s; it is built anew at every start until then", compiled.fault)
+            difference = compiled.report.largest_difference
+            _LOG.info("engine %s: ONNX Runtime, largest difference from PyTorch %.1e", kind, difference)
             return engine
     from models.engines.torch import TorchEngine
 
@@ -91,7 +105,12 @@ def open_engine(bundle: Bundle, kind: str = "auto", precision: str = "fp32", *, 
 
 
 def compile_bundle(
-    bundle: Bundle, target: str = "onnx", precision: str = "fp32", *, force: bool = False
+    bundle: Bundle,
+    target: str = "onnx",
+    precision: str = "fp32",
+    *,
+    text: Mapping[str, TextSource] = _NO_TEXT,
+    force: bool = False,
 ) -> EngineReport:
     """Writes a bundle as a graph, checks it against PyTorch and puts it into the cache, in one step.
 
@@ -99,128 +118,91 @@ def compile_bundle(
         bundle: what to compile.
         target: `onnx`.
         precision: `fp32`.
+        text: by modality, text encoders to put inside.
         force: compile even where the cache has it.
 
     Raises:
-        EngineError: an unknown target or precision, the graph does not agree with PyTorch to `TOLERANCE`, or the cache
-            cannot be written.
+        EngineError: an unknown target or precision, the engine does not agree with PyTorch, or the cache cannot be
+            written.
+        WeightsError: a text encoder's weights are damaged.
     """
+    compiled = compile_engine(bundle, target, precision, text=text, force=force)
+    if compiled.fault is not None:
+        raise EngineError(compiled.fault)
+    return compiled.report
+
+
+def compile_engine(
+    bundle: Bundle,
+    target: str = "onnx",
+    precision: str = "fp32",
+    *,
+    text: Mapping[str, TextSource] = _NO_TEXT,
+    force: bool = False,
+) -> CompiledEngine:
+    """As `compile_bundle`, and hands the engine over even where it cannot be kept."""
     if target != "onnx" or precision != "fp32":
         raise EngineError(f"cannot compile to {target} in {precision}: this release compiles to onnx in fp32")
-    folder = engine_cache() / _key(bundle, target, precision)
-    if not force and (cached := _cached(folder)) is not None:
-        return cached
-    started = time.perf_counter()
-    graph = export_onnx(bundle)
-    difference, agreement, rows = check(OnnxEngine(graph, bundle.modalities), bundle)
-    # Not `>`: a difference that is not a number must not pass.
-    if not difference <= TOLERANCE:
-        raise EngineError(f"the graph differs from PyTorch by {difference:.1e}, more than {TOLERANCE:.0e}")
-    path = folder / "ensemble.onnx"
-    report = EngineReport(
-        engine=target,
-        precision=precision,
-        path=str(path),
-        largest_difference=difference,
-        label_agreement=agreement,
-        rows=rows,
-        seconds=time.perf_counter() - started,
-        cached=False,
-    )
-    stamp = {**asdict(report), "sha256": hashlib.sha256(graph).hexdigest(), "bundle": bundle.sha256}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _publish(path, graph)
-        _publish(folder / "engine.json", (json.dumps(stamp, indent=2) + "\n").encode())
-    except OSError as error:
-        raise EngineError(
-            f"the engine cannot be kept in {folder} ({error.strerror}): point MEDUSA_CACHE to "
-            "a folder that can be written"
-        ) from error
-    return report
+    inside = {name: source for name, source in text.items() if source.can_be_written}
+    store = EngineStore(_key(bundle, target, precision, inside))
+    if not force and (found := _cached(store)) is not None:
+        return found
+    with store.building():
+        # Whoever built while this process waited has saved it the work.
+        if not force and (found := _cached(store)) is not None:
+            return found
+        started = time.perf_counter()
+        graph = export_onnx(bundle, inside)
+        agreed = admit(OnnxEngine(graph, bundle.modalities), bundle, inside)
+        report = EngineReport(
+            engine=target,
+            precision=precision,
+            path="",
+            size_bytes=len(graph),
+            largest_difference=agreed.largest_difference,
+            label_agreement=agreed.label_agreement,
+            rows=agreed.rows,
+            seconds=time.perf_counter() - started,
+            cached=False,
+        )
+        try:
+            path = store.keep(graph, ".onnx", {**asdict(report), "bundle": bundle.sha256})
+        except EngineError as error:
+            return CompiledEngine(graph, report, str(error))
+        return CompiledEngine(graph, replace(report, path=str(path)))
 
 
-def export_onnx(bundle: Bundle) -> bytes:
+def export_onnx(bundle: Bundle, text: Mapping[str, TextSource] = _NO_TEXT) -> bytes:
     """The whole ensemble as one ONNX graph, batch and every modality's time dynamic.
 
     Raises:
         EngineError: it cannot be written.
+        WeightsError: a text encoder's weights are damaged.
     """
     from models.fused_graph import ensemble_graph
 
-    return ensemble_graph(bundle.ensemble())
+    return ensemble_graph(bundle.ensemble(), text={name: source.graph() for name, source in text.items()})
 
 
-def check(engine: Engine, bundle: Bundle) -> tuple[float, float, int]:
-    """Compares an engine with PyTorch on random features of many lengths, modalities missing in every combination.
-
-    Args:
-        engine: to be checked.
-        bundle: what it runs.
-
-    Returns:
-        The largest difference of any score, the share of rows whose label agrees, and how many rows there were.
-    """
-    from models.engines.torch import TorchEngine
-
-    inputs = check_inputs(bundle.modalities)
-    reference, found = TorchEngine(bundle).run(inputs), engine.run(inputs)
-    scores = np.abs(reference.probabilities - found.probabilities).max()
-    attributes = np.abs(reference.attributes - found.attributes).max() / (ATTRIBUTE_MAX - ATTRIBUTE_MIN)
-    agreed = reference.probabilities.argmax(axis=1) == found.probabilities.argmax(axis=1)
-    return float(np.maximum(scores, attributes)), float(agreed.mean()), len(agreed)
-
-
-def check_inputs(modalities: tuple[Modality, ...]) -> dict[str, PaddedBatch]:
-    """Random features, the same every time: other lengths in each row, and every combination of modalities there is."""
-    rng = np.random.default_rng(0)
-    combinations = 2 ** len(modalities) - 1
-    inputs: dict[str, PaddedBatch] = {}
-    for position, modality in enumerate(modalities):
-        sequences = [
-            rng.standard_normal((int(rng.integers(*_CHECK_FRAMES)), modality.dim)).astype(np.float32)
-            if (row % combinations + 1) >> position & 1
-            else None
-            for row in range(max(_LEAST_CHECK_ROWS, combinations))
-        ]
-        inputs[modality.name] = pad(sequences, modality.dim)
-    return inputs
-
-
-def _key(bundle: Bundle, target: str, precision: str) -> str:
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")}
-    content = json.dumps([bundle.sha256, target, precision, GRAPH_VERSION, versions], sort_keys=True)
+def _key(bundle: Bundle, target: str, precision: str, text: Mapping[str, TextSource]) -> str:
+    versions = {name: importlib.metadata.version(name) for name in _VERSIONS_THAT_MATTER}
+    inside = {name: dict(source.hashes) for name, source in text.items()}
+    content = json.dumps([bundle.sha256, target, precision, GRAPH_VERSION, versions, inside], sort_keys=True)
     return f"{bundle.manifest.name}-{target}-{precision}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
 
 
-def _cached(folder: Path) -> EngineReport | None:
-    """The cached engine, or None where there is none or its file is not what was written."""
+def _cached(store: EngineStore) -> CompiledEngine | None:
+    """The cached engine, or None where there is none that this release can use."""
+    stored = store.find()
+    if stored is None:
+        return None
     try:
-        stamp = json.loads((folder / "engine.json").read_text(encoding="utf-8"))
-        graph = (folder / "ensemble.onnx").read_bytes()
-        sha256 = stamp.pop("sha256")
-        stamp.pop("bundle")
-        report = EngineReport(**{**stamp, "path": str(folder / "ensemble.onnx"), "cached": True})
-    except FileNotFoundError:
+        return CompiledEngine(stored.content, _report(stored))
+    except TypeError as error:
+        _LOG.warning("the cached engine in %s is of another release (%s); it is built again", store.folder, error)
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("the cached engine in %s cannot be read (%s); it is built again", folder, error)
-        return None
-    if hashlib.sha256(graph).hexdigest() != sha256:
-        log.warning("the cached engine in %s is damaged; it is built again", folder)
-        return None
-    return report
 
 
-def _publish(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+def _report(stored: StoredEngine) -> EngineReport:
+    facts: dict[str, Any] = {name: value for name, value in stored.facts.items() if name != "bundle"}
+    return EngineReport(**{**facts, "path": str(stored.path), "cached": True})

@@ -8,6 +8,7 @@ else.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 
 from models.deepser import DeepSER
 from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
-from models.engines.onnx import OUTPUTS, feature_input, length_input
+from models.engines.onnx import OUTPUTS, feature_input, length_input, token_input
 from models.ensemble import Ensemble
 from models.errors import EngineError
 from models.fused_graph_layers import Kind, StackEmitter, States, Times, between, emit_times, in_kind
 from models.fused_weights import Fusion, Reader, Stack, fused_weights
 from models.graph import Graph, Value
 from models.meta import CENTRE, REACH
+from models.modalities import Modality
+from models.text_graph import TextGraph, emit_text_encoder
 
 LAYER_GROUPS: Final = ("readers", "first_fusion", "second_fusion", "head")
 """What can stay in single precision by itself: the modalities' encoders, both fusion encoders, latent and answers."""
@@ -174,29 +177,34 @@ def _joined(graph: Graph, values: Sequence[Value], axis: int) -> Value:
     return graph.op("Concat", *values, axis=axis) if len(values) > 1 else values[0]
 
 
-def ensemble_graph(ensemble: Ensemble, *, kind: Kind = np.float32, keep_fp32: Collection[str] = frozenset()) -> bytes:
-    """A trained ensemble as one ONNX graph: features and lengths in, calibrated scores out; batch and times dynamic.
+def ensemble_graph(
+    ensemble: Ensemble,
+    *,
+    text: Mapping[str, TextGraph] = MappingProxyType({}),
+    kind: Kind = np.float32,
+    keep_fp32: Collection[str] = frozenset(),
+) -> bytes:
+    """A trained ensemble as one ONNX graph: inputs and lengths in, calibrated scores out; batch and times dynamic.
 
     Args:
         ensemble: whose answers to give.
-        kind: precision of the members' layers; inputs, outputs and the meta-classifier are in single precision
-            whatever it is.
+        text: encoders to put inside, by modality: these are read as tokens, the others as features.
+        kind: precision of the members' layers; inputs, outputs, text encoders and the meta-classifier are in single
+            precision whatever it is.
         keep_fp32: which of `LAYER_GROUPS` stay in single precision all the same.
 
     Raises:
-        EngineError: an unknown layer group, a weight that does not fit into the precision, or the graph does not come
-            out valid.
+        EngineError: an unknown layer group, a weight that does not fit into the precision, the graph does not come out
+            valid, or an encoder gives other features than members read.
+        WeightsError: an encoder's checkpoint lacks a tensor.
     """
     unknown = set(keep_fp32) - set(LAYER_GROUPS)
     if unknown:
         raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(LAYER_GROUPS)}")
     kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in LAYER_GROUPS}
     graph = Graph("medusa")
-    features = {
-        m.name: graph.input(feature_input(m.name), np.float32, ("batch", f"{m.name}_time", m.dim))
-        for m in ensemble.modalities
-    }
     lengths = {m.name: graph.input(length_input(m.name), np.int64, ("batch",)) for m in ensemble.modalities}
+    features = {m.name: _features(graph, m, lengths[m.name], text.get(m.name)) for m in ensemble.modalities}
     members = [member for member in ensemble.members if isinstance(member, DeepSER)]
     stacks = fused_weights((m.config, m.numpy_state()) for m in members)
     labels = len(ensemble.labels)
@@ -212,6 +220,17 @@ def ensemble_graph(ensemble: Ensemble, *, kind: Kind = np.float32, keep_fp32: Co
     for name, value, width in zip(OUTPUTS, scores, (labels, len(ATTRIBUTE_NAMES)), strict=True):
         graph.output(name, value, np.float32, ("batch", width))
     return graph.serialise()
+
+
+def _features(graph: Graph, modality: Modality, lengths: Value, text: TextGraph | None) -> Value:
+    """Of one modality, as the graph is given them or as it computes them from tokens."""
+    name = modality.name
+    if text is None:
+        return graph.input(feature_input(name), np.float32, ("batch", f"{name}_time", modality.dim))
+    if text.dim != modality.dim:
+        raise EngineError(f"the text encoder gives {text.dim} features a token, members read {modality.dim} of {name}")
+    tokens = graph.input(token_input(name), np.int64, ("batch", f"{name}_time"))
+    return emit_text_encoder(graph, text, tokens, lengths)
 
 
 def _fill_silent(

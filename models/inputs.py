@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import FeatureError
-from models.modalities import Modality, PaddedBatch, pad
+from models.modalities import EngineInputs, Modality, PaddedBatch, TokenBatch, pad, pad_tokens
 
 Features = NDArray[np.float32]
 
@@ -45,34 +45,63 @@ def prepare(
     return batches
 
 
-def complete(inputs: Mapping[str, PaddedBatch], modalities: Sequence[Modality]) -> dict[str, PaddedBatch]:
+def complete(
+    inputs: EngineInputs, modalities: Sequence[Modality], reads_tokens: frozenset[str] = frozenset()
+) -> dict[str, PaddedBatch | TokenBatch]:
     """Checks an engine's inputs and fills in modalities that were left out as missing.
 
     Args:
-        inputs: per modality a padded batch, all of one size.
+        inputs: per modality a batch, all of one size.
         modalities: what the engine reads.
+        reads_tokens: those of them that it reads as tokens; the others are features.
 
     Raises:
-        FeatureError: an unknown modality, a wrong width or type, values that are not finite, batches of different
-            sizes, or a row with nothing to read.
+        FeatureError: an unknown modality, features for tokens or the other way round, a wrong width or type, values
+            that are not finite, batches of different sizes, or a row with nothing to read.
     """
     dims = {modality.name: modality.dim for modality in modalities}
     for name, batch in inputs.items():
         if name not in dims:
             raise FeatureError(f"unknown modality {name!r}: the engine reads {', '.join(dims)}")
-        if batch.features.shape[2] != dims[name]:
-            raise FeatureError(f"{name} has {batch.features.shape[2]} features a frame, the engine reads {dims[name]}")
-        if batch.features.dtype != np.float32 or batch.lengths.dtype != np.int64:
-            raise FeatureError(f"{name} must be float32 with int64 lengths")
-        broken = np.flatnonzero(~np.isfinite(batch.features).all(axis=(1, 2)))
-        if broken.size:
-            raise FeatureError(f"{name} holds values that are not finite in row {broken[0]}")
+        if isinstance(batch, TokenBatch) != (name in reads_tokens):
+            wanted = "tokens" if name in reads_tokens else "features"
+            raise FeatureError(f"{name} is read as {wanted} by this engine")
+        if isinstance(batch, TokenBatch):
+            _check_tokens(name, batch)
+        else:
+            _check_features(name, batch, dims[name])
     sizes = {len(batch) for batch in inputs.values()}
     if len(sizes) != 1:
         raise FeatureError(f"modalities must share one batch size, got {sorted(sizes) or 'no modality at all'}")
-    size = sizes.pop()
-    full = {name: inputs.get(name) or pad([None] * size, dim) for name, dim in dims.items()}
+    nothing: list[None] = [None] * sizes.pop()
+    full = {
+        name: inputs.get(name) or (pad_tokens(nothing) if name in reads_tokens else pad(nothing, dim))
+        for name, dim in dims.items()
+    }
     empty = np.flatnonzero(np.sum([batch.lengths for batch in full.values()], axis=0) == 0)
     if empty.size:
         raise FeatureError(f"row {empty[0]} has no modality at all: there is nothing to score")
     return full
+
+
+def complete_features(inputs: EngineInputs, modalities: Sequence[Modality]) -> dict[str, PaddedBatch]:
+    """As `complete`, for an engine that reads features alone."""
+    full = complete(inputs, modalities)
+    return {name: batch for name, batch in full.items() if isinstance(batch, PaddedBatch)}
+
+
+def _check_tokens(name: str, batch: TokenBatch) -> None:
+    if batch.tokens.dtype != np.int64 or batch.lengths.dtype != np.int64:
+        raise FeatureError(f"{name} must be int64 tokens with int64 lengths")
+    if (batch.tokens < 0).any():
+        raise FeatureError(f"{name} holds a negative token")
+
+
+def _check_features(name: str, batch: PaddedBatch, dim: int) -> None:
+    if batch.features.shape[2] != dim:
+        raise FeatureError(f"{name} has {batch.features.shape[2]} features a frame, the engine reads {dim}")
+    if batch.features.dtype != np.float32 or batch.lengths.dtype != np.int64:
+        raise FeatureError(f"{name} must be float32 with int64 lengths")
+    broken = np.flatnonzero(~np.isfinite(batch.features).all(axis=(1, 2)))
+    if broken.size:
+        raise FeatureError(f"{name} holds values that are not finite in row {broken[0]}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import FeatureError
+
+SPECIAL_TOKENS: Final = 2
+"""One opens a text, one closes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,60 @@ class PaddedBatch:
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Texts of different lengths side by side, for an engine that has the text encoder inside."""
+
+    tokens: NDArray[np.int64]
+    """`[batch, time]`, each text between the special tokens that open and close it, zeros where there is padding."""
+    lengths: NDArray[np.int64]
+    """`[batch]`, tokens between the special ones; 0 says that the text is missing."""
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 2 or self.lengths.shape != (self.tokens.shape[0],):
+            raise FeatureError(
+                f"tokens must be [batch, time] and lengths [batch], got {self.tokens.shape} and {self.lengths.shape}"
+            )
+        if self.tokens.shape[1] < SPECIAL_TOKENS + 1:
+            raise FeatureError("a batch of tokens needs room for one token between those that open and close it")
+        if (self.lengths < 0).any() or (self.lengths > self.tokens.shape[1] - SPECIAL_TOKENS).any():
+            raise FeatureError(f"lengths {self.lengths.tolist()} do not fit {self.tokens.shape[1]} tokens")
+
+    def __len__(self) -> int:
+        return int(self.tokens.shape[0])
+
+
+EngineInputs = Mapping[str, PaddedBatch | TokenBatch]
+"""What an engine reads, by modality, all of one batch size."""
+
+
+def pad_tokens(sequences: Sequence[NDArray[np.int64] | None]) -> TokenBatch:
+    """Lays texts side by side.
+
+    Args:
+        sequences: each `[tokens]` with the special tokens that open and close it, or None where the text is missing.
+
+    Raises:
+        FeatureError: a sequence is no row of tokens, or too short to be opened and closed.
+    """
+    lengths = np.zeros(len(sequences), dtype=np.int64)
+    room = SPECIAL_TOKENS + 1
+    for row, sequence in enumerate(sequences):
+        if sequence is None:
+            continue
+        if sequence.ndim != 1 or sequence.size < SPECIAL_TOKENS:
+            raise FeatureError(
+                f"sequence {row} has shape {sequence.shape}, expected at least [{SPECIAL_TOKENS}] tokens"
+            )
+        lengths[row] = sequence.size - SPECIAL_TOKENS
+        room = max(room, sequence.size)
+    tokens = np.zeros((len(sequences), room), dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        if sequence is not None:
+            tokens[row, : sequence.size] = sequence
+    return TokenBatch(tokens, lengths)
 
 
 def pad(sequences: Sequence[NDArray[np.float32] | None], dim: int, *, time: int | None = None) -> PaddedBatch:

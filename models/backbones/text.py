@@ -9,16 +9,14 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from models.backbones.checkpoint import choose_device, load_frozen, precision_on, read_layers, require
 from models.backbones.registry import KINDS
-from models.errors import WeightsError
+from models.backbones.tokens import ENGLISH, Tokens
+from models.modalities import SPECIAL_TOKENS
 
 SUMMED_LAYERS: Final = 4
-MAX_TOKENS: Final = 128
-ENGLISH: Final = frozenset({"en"})
 
 _TEXT_MODELS: Final = tuple(name for name, kind in KINDS.items() if kind == "linguistic")
 
@@ -58,13 +56,8 @@ class TextEncoder:
         self._stacked = stacked
         self._device = choose_device(device)
         require(folder, architecture, layers)
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:
-            raise WeightsError(f"no usable text encoder in {folder}: {error}") from error
+        self._tokens = Tokens(folder, languages=languages)
         self._model = load_frozen(folder, AutoModel, self._device, precision_on(self._device))
-        self._tokenizer.enable_truncation(max_length=MAX_TOKENS)
-        self._tokenizer.no_padding()
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """Token representations.
@@ -76,21 +69,27 @@ class TextEncoder:
             Per text `[tokens, dim]`, without the tokens that open and close a sequence; at most `MAX_TOKENS` - 2. Where
             layers are stacked, `[tokens, layers * dim]`.
         """
+        return self.encode_tokens(self._tokens.encode(texts))
+
+    def encode_tokens(self, texts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """As `encode`, of texts that are tokens already.
+
+        Args:
+            texts: each `[tokens]`, opened and closed by special tokens.
+        """
         if not texts:
             return []
-        encodings = self._tokenizer.encode_batch(list(texts))
-        longest = max(len(encoding.ids) for encoding in encodings)
+        longest = max(text.size for text in texts)
         ids = torch.full((len(texts), longest), self._model.config.pad_token_id or 0, dtype=torch.long)
         mask = torch.zeros(len(texts), longest, dtype=torch.long)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
-            mask[row, : len(encoding.ids)] = 1
+        for row, text in enumerate(texts):
+            ids[row, : text.size] = torch.from_numpy(text)
+            mask[row, : text.size] = 1
         with torch.inference_mode():
             hidden = self._model(
                 input_ids=ids.to(self._device), attention_mask=mask.to(self._device), output_hidden_states=True
             ).hidden_states
             features = read_layers(hidden, self._layers, stacked=self._stacked).cpu().numpy()
         return [
-            np.ascontiguousarray(features[row, : len(encoding.ids)][np.array(encoding.special_tokens_mask) == 0])
-            for row, encoding in enumerate(encodings)
+            np.ascontiguousarray(features[row, 1 : text.size - SPECIAL_TOKENS + 1]) for row, text in enumerate(texts)
         ]

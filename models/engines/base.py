@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.modalities import Modality, PaddedBatch
+from models.modalities import EngineInputs, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,16 @@ class Engine(Protocol):
         """The inputs it reads."""
         ...
 
-    def run(self, inputs: Mapping[str, PaddedBatch]) -> EngineOutput:
+    @property
+    def reads_tokens(self) -> frozenset[str]:
+        """Modalities whose text encoder is inside: they are given as tokens, the others as features."""
+        ...
+
+    def run(self, inputs: EngineInputs) -> EngineOutput:
         """Scores a batch; thread-safe.
 
         Args:
-            inputs: one padded batch per modality name, all of the same batch size. A row whose length is 0 in a
+            inputs: one batch per modality name, all of the same batch size. A row whose length is 0 in a
                 modality is an example without it; at least one modality must be present in every row. A modality
                 that is left out of the mapping is missing in every row.
 

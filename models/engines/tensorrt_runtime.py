@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.engines.base import EngineOutput
 from models.engines.cuda_calls import Cuda
-from models.engines.onnx import OUTPUTS
+from models.engines.onnx import OUTPUTS, token_input
 from models.engines.tensorrt import open_engine_file
 from models.engines.tensorrt_file import EngineRecord, read_engine
 from models.engines.tensorrt_lanes import Contexts, Lane
@@ -19,12 +19,10 @@ from models.engines.tensorrt_library import Library, tensorrt_library
 from models.engines.tensorrt_shapes import Shape, fitting, modality_of
 from models.errors import EngineError, FeatureError
 from models.inputs import complete
-from models.modalities import Modality, PaddedBatch
+from models.modalities import EngineInputs, Modality, TokenBatch
 
 LANES: Final = 2
 """Calls that are under way at a time: one computes, one copies."""
-
-_TOKENS: Final = "_tokens"
 
 
 class TensorRTEngine:
@@ -59,10 +57,11 @@ class TensorRTEngine:
         file = read_engine(content)
         self.modalities = modalities
         self.record: EngineRecord = file.record
-        found = {modality_of(entry.name) for entry in file.record.inputs}
+        names = {entry.name for entry in file.record.inputs}
+        found = {modality_of(name) for name in names}
         if found != {modality.name for modality in modalities}:
             raise EngineError(f"the engine reads {sorted(found)}, the bundle gives {[m.name for m in modalities]}")
-        self.reads_tokens = frozenset(modality_of(e.name) for e in file.record.inputs if e.name.endswith(_TOKENS))
+        self.reads_tokens = frozenset(m.name for m in modalities if token_input(m.name) in names)
         self._library = library or tensorrt_library(file.record.library)
         self._cuda = cuda or Cuda()
         self._engine = open_engine_file(self._library, file)
@@ -73,7 +72,7 @@ class TensorRTEngine:
         for lane in self._all:
             self._lanes.put(lane)
 
-    def run(self, inputs: Mapping[str, PaddedBatch]) -> EngineOutput:
+    def run(self, inputs: EngineInputs) -> EngineOutput:
         """Scores a batch; see `Engine.run`.
 
         Raises:
@@ -93,7 +92,7 @@ class TensorRTEngine:
             raise EngineError("the GPU's answer is not finite: compile the bundle in fp32, or keep layer groups in it")
         return EngineOutput(probabilities, attributes)
 
-    def layer_times_ms(self, inputs: Mapping[str, PaddedBatch]) -> dict[str, float]:
+    def layer_times_ms(self, inputs: EngineInputs) -> dict[str, float]:
         """Milliseconds that each layer takes for a batch, one after the other and by TensorRT's names.
 
         Layers are timed with nothing recorded: together they take longer than a call of `run`.
@@ -116,13 +115,14 @@ class TensorRTEngine:
         for lane in [self._lanes.get() for _ in self._all]:
             lane.close()
 
-    def _feed(self, inputs: Mapping[str, PaddedBatch]) -> dict[str, NDArray[Any]]:
+    def _feed(self, inputs: EngineInputs) -> dict[str, NDArray[Any]]:
         """The engine's inputs by name."""
         feed: dict[str, NDArray[Any]] = {}
-        full = complete(inputs, self.modalities)
+        full = complete(inputs, self.modalities, self.reads_tokens)
         for entry in self.record.inputs:
             batch = full[modality_of(entry.name)]
-            feed[entry.name] = batch.lengths if len(entry.shape) == 1 else batch.features
+            sequence = batch.tokens if isinstance(batch, TokenBatch) else batch.features
+            feed[entry.name] = batch.lengths if len(entry.shape) == 1 else sequence
         return feed
 
     def _place(self, feed: Mapping[str, NDArray[Any]]) -> tuple[int, Shape]:

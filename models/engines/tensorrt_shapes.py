@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.backbones.registry import BACKBONES
+from models.backbones.tokens import MAX_TOKENS
 from models.errors import EngineError
-from models.modalities import Modality
+from models.modalities import SPECIAL_TOKENS, Modality
 
 DEFAULT_SECONDS: Final = (3.0, 10.0, 30.0)
 """Lengths of speech that inputs are padded to; the first is what kernels are tuned for."""
@@ -19,7 +20,6 @@ _ENCODER_HZ: Final = 50.0
 """Frames a second of a speech encoder that a recipe names itself."""
 _TOKENS_PER_S: Final = 6.0
 """Of fast speech."""
-_SPECIAL_TOKENS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,9 @@ def default_buckets(
         apart: a profile for each length, each tuned for it. Kernels that are specialised at run time, as those of
             TensorRT for RTX, need no second profile: it only makes a build longer and a file larger.
     """
-    steps = {m.name: sorted({1, *(_frames(m, s) for s in seconds)}) for m in modalities}
+    # Where a text encoder is inside, nothing to read is a token between the two that open and close it.
+    least = {m.name: SPECIAL_TOKENS + 1 if m.kind == "linguistic" else 1 for m in modalities}
+    steps = {m.name: sorted({least[m.name], *(_frames(m, s) for s in seconds)}) for m in modalities}
     batch = Sizes(tuple(batches), batches[min(1, len(batches) - 1)])
     lengths = [seconds[: count + 1] for count in range(len(seconds))] if apart else [seconds]
     buckets = []
@@ -135,9 +137,9 @@ def fitting(buckets: Sequence[ShapeBucket], batch: int, times: Mapping[str, int]
 
 
 def _frames(modality: Modality, seconds: float) -> int:
-    """Of some seconds of speech, as members read them; encoders differ by a frame at the end."""
+    """Of some seconds of speech, as members read them; speech encoders differ by a frame at the end."""
     if modality.kind == "linguistic":
-        return math.ceil(seconds * _TOKENS_PER_S) + _SPECIAL_TOKENS
+        return min(math.ceil(seconds * _TOKENS_PER_S) + SPECIAL_TOKENS, MAX_TOKENS)
     known = BACKBONES.get(modality.backbone)
     rate_hz = known.rate_hz if known is not None and known.rate_hz is not None else _ENCODER_HZ
     return math.ceil((seconds * rate_hz + 1) / modality.stride)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Final
 
 import torch
 
 from models.bundle import Bundle
 from models.engines.base import EngineOutput
-from models.inputs import complete
-from models.modalities import Modality, PaddedBatch
+from models.inputs import complete_features
+from models.modalities import EngineInputs, Modality
 
 
 class TorchEngine:
     """Runs a bundle's ensemble in PyTorch on the CPU; thread-safe, since weights are only read."""
 
     name = "torch"
+    reads_tokens: Final[frozenset[str]] = frozenset()
 
     def __init__(self, bundle: Bundle) -> None:
         """Builds the ensemble.
@@ -33,9 +34,9 @@ class TorchEngine:
         """The inputs it reads."""
         return self.ensemble.modalities
 
-    def run(self, inputs: Mapping[str, PaddedBatch]) -> EngineOutput:
+    def run(self, inputs: EngineInputs) -> EngineOutput:
         """Scores a batch; see `Engine.run`."""
-        full = complete(inputs, self.modalities)
+        full = complete_features(inputs, self.modalities)
         features = {name: torch.from_numpy(batch.features) for name, batch in full.items()}
         lengths = {name: torch.from_numpy(batch.lengths) for name, batch in full.items()}
         with torch.inference_mode():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import Attributes, EmotionScores
-from models.modalities import Modality, pad
+from models.modalities import Modality, PaddedBatch, TokenBatch, pad, pad_tokens
 from models.speaker import UNHEARD, Moments, SpeakerMoments
 from models.weights import weights_folder
 from models.windows import SAMPLE_RATE_HZ
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     # Heavy libraries: loaded by `load_recognizer`, not by whoever only needs the protocol.
     from models.backbones.prosody import ProsodyExtractor
     from models.backbones.text import TextEncoder
+    from models.backbones.tokens import Tokens
     from models.backbones.whisper import EncodedSpeech, WhisperEncoder
     from models.bundle import Bundle
     from models.engines.base import Engine
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 PROSODY: Final = "prosody"
-_WARM_UP_LONGEST_S: Final = 16.0
-"""Buckets up to here are warmed up; longer segments are rare."""
 _WARM_UP_SAID: Final = Transcript("well then", (), "en", 1.0, 0.0, 0.0)
 
 Features = NDArray[np.float32]
+Read_co = TypeVar("Read_co", covariant=True)
 
 
 @runtime_checkable
@@ -83,6 +83,7 @@ class SpeechEmotionRecognizer:
         transcriber: Transcriber,
         prosody: ProsodyExtractor,
         text_encoders: Mapping[str, TextEncoder],
+        tokens: Mapping[str, Tokens],
         abstain: bool,
     ) -> None:
         """Puts the parts together.
@@ -94,18 +95,20 @@ class SpeechEmotionRecognizer:
             encoder_name: its name in the backbone registry.
             transcriber: reads words from the encoder's output.
             prosody: the backbone of that name.
-            text_encoders: by name in the backbone registry.
+            text_encoders: by modality, where the engine reads their features.
+            tokens: by modality, tokenisers of the text encoders that the engine has inside.
             abstain: whether scores under the bundle's threshold claim no label.
 
         Raises:
             RecognitionError: the bundle reads a backbone that is none of these.
             BundleError: its speaker priors are damaged.
         """
-        missing = {m.backbone for m in bundle.modalities} - text_encoders.keys() - {encoder_name, PROSODY}
+        spoken = text_encoders.keys() | tokens.keys()
+        missing = {m.backbone for m in bundle.modalities if m.name not in spoken} - {encoder_name, PROSODY}
         if missing:
             raise RecognitionError(
                 f"bundle {bundle.manifest.name} reads {', '.join(sorted(missing))}, which is not computed live: "
-                f"choose a bundle over {', '.join((encoder_name, PROSODY, *text_encoders))}"
+                f"choose a bundle over {encoder_name}, {PROSODY} and a text encoder of the registry"
             )
         self.model: Final = ModelInfo(
             bundle=bundle.manifest.name,
@@ -125,6 +128,7 @@ class SpeechEmotionRecognizer:
         self._transcriber = transcriber
         self._prosody = prosody
         self._text_encoders = text_encoders
+        self._tokens = tokens
 
     def window_s(self, request: RecognitionRequest) -> float:
         """See `Recognizer.window_s`: finals and speculative finals in the windows members were trained under."""
@@ -161,19 +165,17 @@ class SpeechEmotionRecognizer:
         return results
 
     def warm_up(self) -> None:
-        """Runs every common length bucket once, as interim and as final."""
+        """Runs the shortest length bucket once, as interim and as final: what is slow once is slow in any bucket."""
         started_s = time.perf_counter()
         noise = np.random.default_rng(0)
         for kind, windows in ((RequestKind.INTERIM, self._interim_windows), (RequestKind.FINAL, self._final_windows)):
-            for bucket_s in windows.buckets_s:
-                if bucket_s > max(_WARM_UP_LONGEST_S, windows.buckets_s[0]):
-                    continue
-                length = round((bucket_s - min(windows.tail_s, bucket_s / 2)) * SAMPLE_RATE_HZ)
-                samples = noise.normal(scale=0.01, size=length).astype(np.float32)
-                request = RecognitionRequest(0, "warm-up", 0, 1, kind, samples, 0.0, _WARM_UP_SAID.language)
-                encoded = self._encoder.encode([samples], bucket_s)
-                self._transcriber.transcribe([request], encoded)
-                self._score([request], [_WARM_UP_SAID], encoded, [0])
+            bucket_s = windows.buckets_s[0]
+            length = round((bucket_s - min(windows.tail_s, bucket_s / 2)) * SAMPLE_RATE_HZ)
+            samples = noise.normal(scale=0.01, size=length).astype(np.float32)
+            request = RecognitionRequest(0, "warm-up", 0, 1, kind, samples, 0.0, _WARM_UP_SAID.language)
+            encoded = self._encoder.encode([samples], bucket_s)
+            self._transcriber.transcribe([request], encoded)
+            self._score([request], [_WARM_UP_SAID], encoded, [0])
         _LOG.info("warmed up in %.1f s", time.perf_counter() - started_s)
 
     def _score(
@@ -186,9 +188,12 @@ class SpeechEmotionRecognizer:
         """Scores some rows of a batch, and what they tell of their speakers."""
         if not rows:
             return []
-        inputs = {}
+        inputs: dict[str, PaddedBatch | TokenBatch] = {}
         moments: list[dict[str, Moments]] = [{} for _ in rows]
         for modality in self._modalities:
+            if modality.name in self._tokens:
+                inputs[modality.name] = pad_tokens(_represented(self._tokens[modality.name], transcripts, rows))
+                continue
             sequences: list[Features | None] = []
             features = self._features(modality, batch, transcripts, encoded, rows)
             for place, (row, own) in enumerate(zip(rows, features, strict=True)):
@@ -220,11 +225,7 @@ class SpeechEmotionRecognizer:
             return [encoded.frames[row] for row in rows]
         if modality.backbone == PROSODY:
             return [self._prosody.extract(batch[row].samples) for row in rows]
-        encoder = self._text_encoders[modality.backbone]
-        said = [transcripts[row].text if transcripts[row].language in encoder.languages else "" for row in rows]
-        known = [text for text in said if text]
-        vectors = iter(encoder.encode(known))
-        return [next(vectors) if text else None for text in said]
+        return _represented(self._text_encoders[modality.name], transcripts, rows)
 
     def _emotion(self, probabilities: Features, attributes: Features) -> EmotionScores:
         arousal, valence, dominance = map(float, attributes)
@@ -234,6 +235,23 @@ class SpeechEmotionRecognizer:
             Attributes(arousal, valence, dominance),
             abstained=float(probabilities.max()) < self._abstain_below,
         )
+
+
+class _TextReader(Protocol[Read_co]):
+    """A text encoder, or its tokeniser."""
+
+    languages: frozenset[str]
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Read_co]: ...
+
+
+def _represented(
+    reader: _TextReader[Read_co], transcripts: Sequence[Transcript], rows: Sequence[int]
+) -> list[Read_co | None]:
+    """What was said in each row; None where it is nothing, or in a language that is not represented well."""
+    said = [transcripts[row].text if transcripts[row].language in reader.languages else "" for row in rows]
+    encoded = iter(reader.encode([text for text in said if text]))
+    return [next(encoded) if text else None for text in said]
 
 
 def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
@@ -250,8 +268,7 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     """
     from models.backbones.prosody import ProsodyExtractor
     from models.backbones.registry import backbone
-    from models.backbones.sources import backbone_folder
-    from models.backbones.text import TextEncoder
+    from models.backbones.text_source import text_sources
     from models.backbones.whisper import WhisperEncoder
     from models.bundle import find_bundle, load_bundle
     from models.compile import open_engine
@@ -259,7 +276,6 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
 
     asr = settings.asr
     bundle = load_bundle(find_bundle(settings.ensemble.bundle))
-    text_encoders = {}
     for entry in bundle.manifest.backbones:
         if entry.source is not None:
             raise RecognitionError(
@@ -272,23 +288,20 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
                 f"bundle {bundle.manifest.name} was trained on version {entry.version} of {entry.name}, this release "
                 f"computes version {spec.version}: train it again"
             )
-        if spec.kind == "linguistic" and spec.weights is not None:
-            text_encoders[entry.name] = TextEncoder(
-                backbone_folder(spec, settings.weights, progress=True),
-                languages=spec.languages or frozenset(),
-                layers=entry.layers or spec.layers,
-                stacked=any(m.layers > 1 for m in bundle.manifest.modalities if m.backbone == entry.name),
-            )
+    sources = text_sources(bundle, settings.weights, progress=True)
+    ensemble = settings.ensemble
+    engine = open_engine(bundle, ensemble.engine, ensemble.precision, threads=asr.threads, text=sources)
     encoder = WhisperEncoder(
         weights_folder(asr.model, settings.weights, progress=True), compute_type=asr.compute_type, threads=asr.threads
     )
     return SpeechEmotionRecognizer(
         bundle,
-        open_engine(bundle, settings.ensemble.engine, settings.ensemble.precision, threads=asr.threads),
+        engine,
         encoder=encoder,
         encoder_name=asr.model,
         transcriber=Transcriber(encoder, asr),
         prosody=ProsodyExtractor(),
-        text_encoders=text_encoders,
-        abstain=settings.ensemble.abstain,
+        text_encoders={n: source.encoder() for n, source in sources.items() if n not in engine.reads_tokens},
+        tokens={n: source.tokens() for n, source in sources.items() if n in engine.reads_tokens},
+        abstain=ensemble.abstain,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from models.backbones.text_source import text_sources
 from models.bundle import load_bundle, shipped_bundle
 from models.compile import compile_bundle
 from streaming.config import MqttSettings, RolesSettings, ServerSettings, Settings
@@ -24,7 +25,8 @@ PATIENCE_S = 240.0
 @pytest.fixture(scope="module", autouse=True)
 def _compiled() -> None:
     """The engine is in the cache before anybody waits for it."""
-    compile_bundle(load_bundle(shipped_bundle()))
+    bundle = load_bundle(shipped_bundle())
+    compile_bundle(bundle, text=text_sources(bundle))
 
 
 async def heard_by_mosquitto_sub(port: int, finals: int) -> list[tuple[str, dict[str, object]]]:

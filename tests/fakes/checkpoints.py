@@ -14,6 +14,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    BertConfig,
+    BertModel,
     ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
@@ -54,7 +56,7 @@ def tiny_checkpoint(architecture: str, folder: Path, *, seed: int = 0, **changes
     """Writes a checkpoint of one architecture, small enough to encode a clip in milliseconds.
 
     Args:
-        architecture: `wavlm`, `hubert`, `wav2vec2`, `whisper`, `clap`, `roberta` or `modernbert`.
+        architecture: `wavlm`, `hubert`, `wav2vec2`, `whisper`, `clap`, `bert`, `roberta` or `modernbert`.
         folder: where to.
         seed: of its weights.
         changes: to its configuration.
@@ -69,6 +71,7 @@ def tiny_checkpoint(architecture: str, folder: Path, *, seed: int = 0, **changes
         "wav2vec2": lambda **c: Wav2Vec2ForPreTraining(Wav2Vec2Config(**_waveform(c), **_QUANTISER)),
         "whisper": lambda **c: WhisperForConditionalGeneration(WhisperConfig(**_WHISPER, **c)),
         "clap": lambda **c: ClapModel(ClapConfig(text_config=_CLAP_TEXT, audio_config={**_CLAP_AUDIO, **c})),
+        "bert": lambda **c: BertModel(BertConfig(**{**_TEXT, "max_position_embeddings": 140, **c})),
         "roberta": lambda **c: RobertaForMaskedLM(RobertaConfig(**{**_TEXT, "max_position_embeddings": 140, **c})),
         "modernbert": lambda **c: ModernBertForMaskedLM(ModernBertConfig(**{**_TEXT, **_MODERN, **c})),
     }
@@ -77,7 +80,7 @@ def tiny_checkpoint(architecture: str, folder: Path, *, seed: int = 0, **changes
         "whisper": lambda: WhisperFeatureExtractor(feature_size=MEL_BANDS),
         "clap": lambda: ClapFeatureExtractor(truncation="rand_trunc"),
     }
-    if architecture in {"roberta", "modernbert"}:
+    if architecture in {"bert", "roberta", "modernbert"}:
         byte_tokenizer().save(str(folder / "tokenizer.json"))
     else:
         readers.get(architecture, lambda: Wav2Vec2FeatureExtractor(return_attention_mask=True))().save_pretrained(

@@ -89,14 +89,19 @@ def test_every_help_has_an_example(command: list[str], capsys: pytest.CaptureFix
 
 
 class TestCompile:
+    @pytest.fixture(autouse=True)
+    def without_text_encoders(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Their weights are not those of this module's registry."""
+        monkeypatch.setattr("models.backbones.text_source.text_sources", lambda *_, **__: {})
+
     @pytest.fixture
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, bool]]:
         """What the compiler was asked for; it answers at once, since its work has tests of its own."""
         asked: list[tuple[str, str, str, bool]] = []
 
-        def compiled(bundle: Bundle, target: str, precision: str, *, force: bool) -> EngineReport:
+        def compiled(bundle: Bundle, target: str, precision: str, *, text: object, force: bool) -> EngineReport:
             asked.append((bundle.manifest.name, target, precision, force))
-            return EngineReport(target, precision, "engine.onnx", 2e-7, 1.0, 12, 3.0, cached=not force)
+            return EngineReport(target, precision, "engine.onnx", 9, 2e-7, 1.0, 12, 3.0, cached=not force)
 
         monkeypatch.setattr("models.compile.compile_bundle", compiled)
         return asked

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 import models.compile as compiler
+from models.admission import TOLERANCE
 from models.bundle import Bundle
-from models.compile import TOLERANCE, compile_bundle, engine_cache, open_engine
+from models.compile import compile_bundle, open_engine
+from models.engines import store
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
+from models.engines.store import engine_cache
 from models.engines.torch import TorchEngine
 from models.errors import EngineError
 from tests.fakes.bundles import CompiledBundle, tiny_bundle
@@ -36,7 +39,7 @@ def exports(compiled: CompiledBundle, monkeypatch: pytest.MonkeyPatch) -> list[s
     happened: list[str] = []
     graph = Path(compiled.report.path).read_bytes()
 
-    def export(bundle: Bundle) -> bytes:
+    def export(bundle: Bundle, _text: object) -> bytes:
         happened.append(bundle.manifest.name)
         return graph
 
@@ -44,7 +47,7 @@ def exports(compiled: CompiledBundle, monkeypatch: pytest.MonkeyPatch) -> list[s
     return happened
 
 
-def no_export(bundle: Bundle) -> bytes:
+def no_export(bundle: Bundle, _text: object) -> bytes:
     raise EngineError("PyTorch cannot export this ensemble to ONNX: unsupported")
 
 
@@ -71,7 +74,7 @@ def test_it_is_compiled_again_when_forced(compiled: CompiledBundle, cache: Path,
     assert exports == ["tiny"]
 
 
-@pytest.mark.parametrize("name", ["ensemble.onnx", "engine.json"])
+@pytest.mark.parametrize("name", ["engine-*.onnx", "engine.json"])
 @pytest.mark.parametrize("damage", ["changed", "truncated", "emptied", "deleted"])
 def test_a_damaged_cache_is_built_again(
     compiled: CompiledBundle, cache: Path, exports: list[str], name: str, damage: str
@@ -86,7 +89,7 @@ def test_a_damaged_cache_is_built_again(
     assert not compile_bundle(compiled.bundle).cached
     assert exports == ["tiny"]
     assert compile_bundle(compiled.bundle).cached
-    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".incoming")] == []
 
 
 def test_a_cached_report_of_another_release_is_built_again(
@@ -112,10 +115,10 @@ def test_an_engine_that_answers_otherwise_than_pytorch_is_not_admitted(
     compiled: CompiledBundle, cache: Path, exports: list[str], tmp_path: Path
 ) -> None:
     other = tiny_bundle(tmp_path / "other", seed=1)
-    with pytest.raises(EngineError, match="the graph differs from PyTorch by"):
+    with pytest.raises(EngineError, match="the engine differs from PyTorch by"):
         compile_bundle(other)
     assert exports == ["tiny"]
-    assert len(list(cache.rglob("ensemble.onnx"))) == 1
+    assert len(list(cache.rglob("engine-*.onnx"))) == 1
 
 
 def test_an_engine_that_answers_nan_is_not_admitted(
@@ -152,14 +155,20 @@ def test_onnx_asked_for_and_not_to_be_had_is_an_error(
         open_engine(compiled.bundle, "onnx")
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    compiled: CompiledBundle, exports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cache_that_cannot_be_written_is_named_and_the_engine_is_used_all_the_same(
+    compiled: CompiledBundle,
+    exports: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path / "file"))
     with pytest.raises(EngineError, match=r"cannot be kept in .*/file/engines/.*point MEDUSA_CACHE"):
         compile_bundle(compiled.bundle)
-    assert isinstance(open_engine(compiled.bundle), TorchEngine)
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(open_engine(compiled.bundle), OnnxEngine)
+    assert "built anew at every start" in caplog.text
 
 
 def test_torch_needs_no_cache(compiled: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +194,7 @@ def test_targets_there_are_none_of_are_refused(compiled: CompiledBundle) -> None
 
 def test_the_cache_lies_in_the_users_cache_folder_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MEDUSA_CACHE", raising=False)
-    monkeypatch.setattr(compiler, "user_cache_dir", lambda name, **_: f"/home/someone/.cache/{name}")
+    monkeypatch.setattr(store, "user_cache_dir", lambda name, **_: f"/home/someone/.cache/{name}")
     assert engine_cache() == Path("/home/someone/.cache/medusa-live/engines")
 
 

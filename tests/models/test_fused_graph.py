@@ -14,8 +14,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from torch import Tensor
 
+from models.admission import check_inputs
 from models.bundle import find_bundle, load_bundle
-from models.compile import check_inputs
 from models.deepser import DeepSER, DeepSERConfig
 from models.engines.base import EngineOutput
 from models.engines.onnx import OUTPUTS, OnnxEngine, feature_input, length_input
@@ -23,70 +23,8 @@ from models.ensemble import Ensemble
 from models.errors import EngineError
 from models.fused_graph import LAYER_GROUPS, ensemble_graph
 from models.fused_weights import fused_weights
-from models.meta import MetaClassifier
-from models.modalities import Modality, PaddedBatch
-from tests.fakes.bundles import LABELS
-
-DIMS = {"acoustic": 12, "prosody": 5, "text": 8}
-LAYERS = {"acoustic": 1, "prosody": 1, "text": 2}
-
-
-def modality(name: str) -> Modality:
-    return Modality(name, "linguistic" if name == "text" else "acoustic", f"{name}-backbone", DIMS[name])
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> DeepSERConfig:
-    """Of few different shapes, so that some members are alike."""
-    names = tuple(sorted(draw(st.sets(st.sampled_from(list(DIMS)), min_size=1))))
-    mixed = draw(st.booleans())
-    heads = draw(st.sampled_from([1, 2]))
-    return DeepSERConfig(
-        modalities=names,
-        dims=tuple(DIMS[name] for name in names),
-        labels=len(LABELS),
-        width=draw(st.sampled_from([4, 8])),
-        heads=heads,
-        feed_forward=draw(st.sampled_from([8, 12])),
-        depth=draw(st.sampled_from([1, 1, 2])),
-        dropout=0.3,
-        fusion=draw(st.sampled_from(["deep", "deep", "late"])),
-        pooling=draw(st.sampled_from(["mean", "mean", "attentive_statistics"])),
-        layers=tuple(LAYERS[name] if mixed else 1 for name in names),
-    )
-
-
-def random_ensemble(shapes: list[DeepSERConfig], seed: int, *, alike: bool = True) -> Ensemble:
-    """Members with random weights; `alike` says whether all are standardised by the same numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    members = {}
-    for number, config in enumerate(shapes):
-        member = DeepSER(config).eval()
-        for parameter in member.parameters():
-            torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-        own = torch.Generator().manual_seed(0 if alike else number)
-        for name in sorted(DIMS):
-            mean, deviation = (torch.rand(DIMS[name], generator=own) + 0.5 for _ in range(2))
-            if name in config.modalities:
-                member.set_standardisation(name, mean, deviation)
-        members[f"m{number}"] = member
-    meta = MetaClassifier(len(members), len(LABELS))
-    torch.nn.init.normal_(meta.to_logits.weight, generator=generator)
-    used = [name for name in DIMS if any(name in config.modalities for config in shapes)]
-    return Ensemble(members, meta, LABELS, [modality(name) for name in used], temperature=1.7).eval()
-
-
-def random_batch(
-    ensemble: Ensemble, lengths: list[list[int]], room: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """`lengths` holds one list a row, one number a modality; what lies behind a sequence is rubbish."""
-    generator = torch.Generator().manual_seed(5)
-    features, frames = {}, {}
-    for position, one in enumerate(ensemble.modalities):
-        own = [row[position] for row in lengths]
-        features[one.name] = 3 * torch.randn(len(own), max(1, *own) + room, one.dim, generator=generator)
-        frames[one.name] = torch.tensor(own)
-    return features, frames
+from models.modalities import PaddedBatch
+from tests.fakes.ensembles import config, configs, random_batch, random_ensemble, rows, some_row_is_read
 
 
 def answered(ensemble: Ensemble, inputs: dict[str, Tensor], frames: dict[str, Tensor]) -> EngineOutput:
@@ -104,14 +42,6 @@ def assert_same(ensemble: Ensemble, inputs: dict[str, Tensor], frames: dict[str,
     np.testing.assert_allclose(found.attributes / 6, wanted.attributes / 6, rtol=0, atol=1e-5)
 
 
-def some_row_is_read(lengths: list[list[int]], count: int) -> list[list[int]]:
-    """Engines refuse rows without anything; one frame of the first modality makes up for it."""
-    return [row[:count] if any(row[:count]) else [1, *row[1:count]] for row in lengths]
-
-
-rows = st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3), min_size=1, max_size=4)
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.lists(configs(), min_size=1, max_size=5), rows, st.integers(0, 2), st.booleans(), st.integers(0, 99))
 def test_fused_the_members_say_what_they_say_one_by_one(
@@ -120,11 +50,6 @@ def test_fused_the_members_say_what_they_say_one_by_one(
     ensemble = random_ensemble(shapes, seed, alike=alike)
     inputs, frames = random_batch(ensemble, some_row_is_read(lengths, len(ensemble.modalities)), room)
     assert_same(ensemble, inputs, frames)
-
-
-def config(*modalities: str, **changes: Any) -> DeepSERConfig:
-    dims = tuple(DIMS[name] for name in modalities)
-    return DeepSERConfig(modalities, dims, len(LABELS), **{"width": 8, "feed_forward": 12, **changes})
 
 
 def test_members_of_one_shape_stand_side_by_side_whatever_else_they_read() -> None:

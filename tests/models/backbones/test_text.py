@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from models.backbones.text import MAX_TOKENS, TextEncoder
+from models.backbones.text import TextEncoder
+from models.backbones.tokens import MAX_TOKENS
 from models.errors import WeightsError
 from tests.fakes.checkpoints import DIM, byte_tokenizer, tiny_checkpoint
 
@@ -71,5 +72,5 @@ def test_what_is_no_text_encoder_is_refused(folders: dict[str, Path], tmp_path: 
 
 def test_a_checkpoint_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
     (tiny_checkpoint("roberta", tmp_path) / "tokenizer.json").unlink()
-    with pytest.raises(WeightsError, match="no usable text encoder"):
+    with pytest.raises(WeightsError, match="no usable tokeniser"):
         TextEncoder(tmp_path)

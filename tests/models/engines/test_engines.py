@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.compile import TOLERANCE, check_inputs
+from models.admission import TOLERANCE, check_inputs
 from models.engines.base import Engine, EngineOutput
+from models.engines.cuda import CudaEngine
+from models.engines.launchers import EagerLauncher
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError, FeatureError
@@ -36,7 +38,13 @@ def onnx_engine(compiled: CompiledBundle) -> OnnxEngine:
     return OnnxEngine(Path(compiled.report.path), compiled.bundle.modalities, threads=1)
 
 
-@pytest.fixture(params=["torch_engine", "onnx_engine"], scope="session")
+@pytest.fixture(scope="session")
+def cuda_engine(compiled: CompiledBundle) -> CudaEngine:
+    """On the CPU, where nothing is captured."""
+    return CudaEngine(compiled.bundle.ensemble(), launcher=EagerLauncher())
+
+
+@pytest.fixture(params=["torch_engine", "onnx_engine", "cuda_engine"], scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.getfixturevalue(request.param)
     return found
@@ -165,7 +173,7 @@ def test_inputs_it_cannot_score_are_refused(engine: Engine, inputs: dict[str, Pa
 
 def test_it_is_an_engine_and_says_which(engine: Engine) -> None:
     assert isinstance(engine, Engine)
-    assert engine.name == {"TorchEngine": "torch", "OnnxEngine": "onnx"}[type(engine).__name__]
+    assert engine.name == {"TorchEngine": "torch", "OnnxEngine": "onnx", "CudaEngine": "cuda"}[type(engine).__name__]
     assert tuple(m.name for m in engine.modalities) == NAMES
 
 

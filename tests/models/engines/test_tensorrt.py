@@ -28,7 +28,10 @@ from models.engines.tensorrt_weights import numbered, structure_sha256
 from models.errors import EngineError
 from models.fused_graph import ensemble_graph
 from models.graph import Graph
+from models.modalities import Modality
+from models.text_graph import TextGraph, emit_text_encoder
 from tests.fakes.bundles import tiny_bundle
+from tests.fakes.checkpoints import tiny_checkpoint
 from tests.fakes.gpus import FakeCuda
 
 pytest.importorskip("tensorrt_rtx", reason="the wheel of TensorRT for RTX is for Linux on x86-64")
@@ -103,6 +106,20 @@ def test_its_products_are_in_half_precision_and_its_answers_in_single(built: Bui
     assert layers["matrix_multiply"]["float16"] > 20 * layers["matrix_multiply"]["float32"]
     assert set(layers["normalization"]) == {"float16"}
     assert layers["identity"] == {"float32": 2}
+
+
+def test_a_text_encoder_inside_is_built_too(tmp_path: Path) -> None:
+    """With a profile from one token between those that open and close a text."""
+    folder = tiny_checkpoint("bert", tmp_path / "bert")
+    text = TextGraph.read(folder, layers=1)
+    words = Modality("text", "linguistic", "bert", text.dim)
+    graph = Graph("text")
+    tokens = graph.input("text_tokens", np.int64, ("batch", "text_time"))
+    lengths = graph.input("text_lengths", np.int64, ("batch",))
+    graph.output("y", emit_text_encoder(graph, text, tokens, lengths), np.float32, ("batch", "time", text.dim))
+    built = build_engine(graph.serialise(), default_buckets([words], seconds=(3,)))
+    assert built.record.inputs[0].dtype == "int64"
+    assert built.record.profiles[0].shapes("text_tokens", (-1, -1)) == ((1, 3), (8, 20), (128, 20))
 
 
 def test_inspection_without_a_gpu_tells_what_was_recorded(small: BuiltEngine) -> None:

@@ -1,0 +1,5 @@
+"""What can go wrong in measuring."""
+
+
+class BenchmarkError(Exception):
+    """Something cannot be measured here; the message says what and why."""

@@ -1,0 +1,106 @@
+"""Where a bundle's words are represented: one folder of weights, and the three ways in which it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from models.backbones.registry import backbone
+from models.backbones.sources import backbone_folder, backbone_hashes
+from models.backbones.tokens import Tokens
+from models.weights_settings import WeightsSettings
+
+if TYPE_CHECKING:
+    from models.backbones.text import TextEncoder
+    from models.bundle import Bundle
+    from models.text_graph import TextGraph
+
+_WRITTEN: Final = frozenset({"bert"})
+"""Architectures that `models.text_graph` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource:
+    """The text encoder of one modality."""
+
+    folder: Path
+    """In the hub's format."""
+    languages: frozenset[str]
+    """ISO 639-1 codes of those it represents well."""
+    architecture: str
+    layers: int
+    """Hidden layers that are read, counted from the last."""
+    stacked: bool
+    """Whether they stand side by side."""
+    hashes: Mapping[str, str]
+    """SHA-256 by file."""
+
+    @property
+    def can_be_written(self) -> bool:
+        """Whether it can stand inside an engine's graph."""
+        return self.architecture in _WRITTEN
+
+    def graph(self) -> TextGraph:
+        """As ONNX nodes.
+
+        Raises:
+            WeightsError: it cannot be written.
+        """
+        from models.text_graph import TextGraph
+
+        return TextGraph.read(self.folder, layers=self.layers, stacked=self.stacked)
+
+    def tokens(self) -> Tokens:
+        """Its tokeniser alone, for an engine that has the encoder inside.
+
+        Raises:
+            WeightsError: the folder holds none.
+        """
+        return Tokens(self.folder, languages=self.languages)
+
+    def encoder(self) -> TextEncoder:
+        """The encoder in PyTorch, tokeniser included.
+
+        Raises:
+            WeightsError: the folder does not hold it.
+        """
+        from models.backbones.text import TextEncoder
+
+        return TextEncoder(
+            self.folder,
+            languages=self.languages,
+            architecture=self.architecture,
+            layers=self.layers,
+            stacked=self.stacked,
+        )
+
+
+def text_sources(
+    bundle: Bundle, settings: WeightsSettings | None = None, *, progress: bool = False
+) -> dict[str, TextSource]:
+    """The text encoders a bundle reads, by modality, their weights fetched first where the cache has them not.
+
+    Checkpoints of a bundle's own, which the registry does not know, are left out.
+
+    Raises:
+        FeatureError: the bundle names a backbone there is none of.
+        WeightsError: weights cannot be had.
+    """
+    entries = {entry.name: entry for entry in bundle.manifest.backbones}
+    sources = {}
+    for modality in bundle.manifest.modalities:
+        entry = entries[modality.backbone]
+        if modality.kind != "linguistic" or entry.source is not None:
+            continue
+        spec = backbone(modality.backbone)
+        sources[modality.name] = TextSource(
+            backbone_folder(spec, settings, progress=progress),
+            spec.languages or frozenset(),
+            spec.architecture,
+            entry.layers or spec.layers,
+            modality.layers > 1,
+            backbone_hashes(spec, settings),
+        )
+    return sources
