@@ -7,8 +7,9 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,32 +19,44 @@ from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
 from models.engines.onnx import OUTPUTS, feature_input, length_input, token_input
 from models.ensemble import Ensemble
 from models.errors import EngineError
-from models.fused_graph_layers import StackEmitter, States, Times, emit_times
+from models.fused_graph_layers import Kind, StackEmitter, States, Times, between, emit_times, in_kind
 from models.fused_weights import Fusion, Reader, Stack, fused_weights
 from models.graph import Graph, Value
 from models.meta import CENTRE, REACH
 from models.modalities import Modality
 from models.text_graph import TextGraph, emit_text_encoder
 
+LAYER_GROUPS: Final = ("readers", "first_fusion", "second_fusion", "head")
+"""What can stay in single precision by itself: the modalities' encoders, both fusion encoders, latent and answers."""
+
 
 class EnsembleEmitter:
     """Writes the members of an ensemble over shared inputs."""
 
-    def __init__(self, graph: Graph, features: Mapping[str, Value], lengths: Mapping[str, Value]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        features: Mapping[str, Value],
+        lengths: Mapping[str, Value],
+        kinds: Mapping[str, Kind] | None = None,
+    ) -> None:
         """Takes the inputs.
 
         Args:
             graph: to add to.
             features: per modality `[batch, time, dim]`.
             lengths: per modality `[batch]`.
+            kinds: precision of each of `LAYER_GROUPS`; single by default. Features and answers are in single
+                precision whatever it is.
         """
+        self._kinds = kinds or dict.fromkeys(LAYER_GROUPS, np.float32)
         self._graph = graph
         self._features = features
         batch = graph.size(next(iter(lengths.values())), 0)
         self._masks = {name: self._mask(features[name], lengths[name]) for name in features}
         self._durations = {name: graph.size(features[name], 1) for name in features}
         self._batch = batch
-        self._times: dict[tuple[str, ...], Times] = {}
+        self._times: dict[tuple[tuple[str, ...], Kind], Times] = {}
         self._standard: dict[tuple[str, bytes], Value] = {}
 
     def members(self, stacks: Sequence[Stack], labels: int) -> tuple[Value, Value]:
@@ -81,39 +94,40 @@ class EnsembleEmitter:
         positions = graph.op("Range", zero, time, one)
         return graph.op("Less", positions, graph.reshape(lengths, (-1, 1, 1)))
 
-    def _times_of(self, modalities: tuple[str, ...]) -> Times:
+    def _times_of(self, modalities: tuple[str, ...], kind: Kind) -> Times:
         """The time axis of modalities one behind the other."""
-        if modalities not in self._times:
+        if (modalities, kind) not in self._times:
             graph = self._graph
             masks = [self._masks[name] for name in modalities]
             mask = masks[0] if len(masks) == 1 else graph.op("Concat", *masks, axis=2)
             time = self._durations[modalities[0]]
             for name in modalities[1:]:
                 time = graph.op("Add", time, self._durations[name])
-            self._times[modalities] = emit_times(graph, self._batch, time, mask)
-        return self._times[modalities]
+            self._times[modalities, kind] = emit_times(graph, self._batch, time, mask, kind)
+        return self._times[modalities, kind]
 
     def _read(self, reader: Reader) -> States:
         graph = self._graph
         members = reader.encoder.members
+        kind = self._kinds["readers"]
         key = reader.modality, reader.mean.tobytes() + reader.scale.tobytes()
         if key not in self._standard:
             flat = graph.reshape(self._features[reader.modality], (-1, reader.mean.size))
             centred = graph.op("Sub", flat, graph.constant(reader.mean))
-            self._standard[key] = graph.op("Mul", centred, graph.constant(reader.scale))
+            standard = graph.op("Mul", centred, graph.constant(reader.scale))
+            self._standard[key] = between(graph, standard, np.float32, kind)
         x = self._standard[key]
         if reader.layers is not None:
             count = reader.layers.shape[1]
             dim = reader.mean.size // count
-            weights = graph.constant(reader.layers.reshape(members, 1, 1, count))
+            weights = graph.constant(in_kind(reader.layers, kind).reshape(members, 1, 1, count))
             mixed = graph.op("MatMul", weights, graph.reshape(x, (-1, count, dim)))
             x = graph.reshape(mixed, (members, -1, dim) if members > 1 else (-1, dim))
-        return StackEmitter(graph, members).encoder(reader.encoder, x, self._times_of((reader.modality,)))
+        return StackEmitter(graph, members, kind).encoder(reader.encoder, x, self._times_of((reader.modality,), kind))
 
     def _fuse(self, fusion: Fusion, readers: Sequence[Reader], states: Sequence[States]) -> tuple[Value, Value]:
         graph = self._graph
         members = fusion.members
-        emitter = StackEmitter(graph, members)
         own: list[States] = []
         for name in fusion.modalities:
             reader, start, stop = fusion.rows[name]
@@ -121,19 +135,27 @@ class EnsembleEmitter:
             state = states[reader]
             parts = (self._members(part, there, start, stop) for part in (state.h1, state.h2, state.h3))
             own.append(States(*parts))
-        summaries = [state.h3 for state in own]
+        before, first_kind, second_kind, head_kind = (self._kinds[group] for group in LAYER_GROUPS)
+        summaries = [between(graph, state.h3, before, head_kind) for state in own]
         if fusion.first is not None and fusion.second is not None:
             width = fusion.latent.weight.shape[-1]
             flat = (members, -1, width) if members > 1 else (-1, width)
-            times = self._times_of(fusion.modalities)
-            first_input = _joined(graph, [state.h1 for state in own], axis=-2)
+            times = self._times_of(fusion.modalities, first_kind)
+            first_input = between(graph, _joined(graph, [state.h1 for state in own], axis=-2), before, first_kind)
+            emitter = StackEmitter(graph, members, first_kind)
             first = emitter.encoder(fusion.first, graph.reshape(first_input, flat), times)
-            second_input = _joined(graph, [*(state.h2 for state in own), first.h2], axis=-2)
-            twice = self._times_of((*fusion.modalities, *fusion.modalities))
-            summaries.append(emitter.encoder(fusion.second, graph.reshape(second_input, flat), twice).h3)
+            unimodal = [between(graph, state.h2, before, second_kind) for state in own]
+            second_input = _joined(graph, [*unimodal, between(graph, first.h2, first_kind, second_kind)], axis=-2)
+            twice = self._times_of((*fusion.modalities, *fusion.modalities), second_kind)
+            emitter = StackEmitter(graph, members, second_kind)
+            second = emitter.encoder(fusion.second, graph.reshape(second_input, flat), twice)
+            summaries.append(between(graph, second.h3, second_kind, head_kind))
+        emitter = StackEmitter(graph, members, head_kind)
         hidden = graph.op("Relu", emitter.linear(fusion.latent, _joined(graph, summaries, axis=-1)))
-        rated = graph.op("Sigmoid", emitter.linear(fusion.to_attributes, hidden))
-        return emitter.linear(fusion.to_logits, hidden), on_scale(graph, rated)
+        rated = between(graph, emitter.linear(fusion.to_attributes, hidden), head_kind, np.float32)
+        rated = graph.op("Sigmoid", rated)
+        logits = between(graph, emitter.linear(fusion.to_logits, hidden), head_kind, np.float32)
+        return logits, on_scale(graph, rated)
 
     def _members(self, value: Value, there: int, start: int, stop: int) -> Value:
         """Some of the members of a stack; one alone loses its axis."""
@@ -155,24 +177,38 @@ def _joined(graph: Graph, values: Sequence[Value], axis: int) -> Value:
     return graph.op("Concat", *values, axis=axis) if len(values) > 1 else values[0]
 
 
-def ensemble_graph(ensemble: Ensemble, *, text: Mapping[str, TextGraph] = MappingProxyType({})) -> bytes:
+def ensemble_graph(
+    ensemble: Ensemble,
+    *,
+    text: Mapping[str, TextGraph] = MappingProxyType({}),
+    kind: Kind = np.float32,
+    keep_fp32: Collection[str] = frozenset(),
+) -> bytes:
     """A trained ensemble as one ONNX graph: inputs and lengths in, calibrated scores out; batch and times dynamic.
 
     Args:
         ensemble: whose answers to give.
         text: encoders to put inside, by modality: these are read as tokens, the others as features.
+        kind: precision of the members' layers; inputs, outputs, text encoders and the meta-classifier are in single
+            precision whatever it is.
+        keep_fp32: which of `LAYER_GROUPS` stay in single precision all the same.
 
     Raises:
-        EngineError: the graph does not come out valid, or an encoder gives other features than members read.
+        EngineError: an unknown layer group, a weight that does not fit into the precision, the graph does not come out
+            valid, or an encoder gives other features than members read.
         WeightsError: an encoder's checkpoint lacks a tensor.
     """
+    unknown = set(keep_fp32) - set(LAYER_GROUPS)
+    if unknown:
+        raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(LAYER_GROUPS)}")
+    kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in LAYER_GROUPS}
     graph = Graph("medusa")
     lengths = {m.name: graph.input(length_input(m.name), np.int64, ("batch",)) for m in ensemble.modalities}
     features = {m.name: _features(graph, m, lengths[m.name], text.get(m.name)) for m in ensemble.modalities}
     members = [member for member in ensemble.members if isinstance(member, DeepSER)]
     stacks = fused_weights((m.config, m.numpy_state()) for m in members)
     labels = len(ensemble.labels)
-    posteriors, rated = EnsembleEmitter(graph, features, lengths).members(stacks, labels)
+    posteriors, rated = EnsembleEmitter(graph, features, lengths, kinds).members(stacks, labels)
     reads = np.array([[name in member.config.modalities for name in features] for member in members])
     posteriors, rated = _fill_silent(graph, posteriors, rated, list(lengths.values()), reads, labels)
     answers = _answers(graph, posteriors, rated, len(members) * (labels + len(ATTRIBUTE_NAMES)))

@@ -1,20 +1,34 @@
 """The layers of DeepSER as nodes of an ONNX graph, for all members of one shape at once.
 
 A stack of one member has no member axis: its products are those of plain matrices.
+
+Numbers are single or half precision (`Kind`). In half precision products and sums are; what a sum of squares, a mean's
+count or an exponential needs is not: shares of a mean and the variances of a pooling are computed in single precision,
+and engines do the same within a softmax and a layer normalisation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.deepser import LEAST_VARIANCE, MASKED
+from models.errors import EngineError
 from models.fused_weights import Array, Attention, Encoder, Layer, Linear, Norm, Pooling
 from models.graph import Graph, Value
 
+Kind = type[np.float32] | type[np.float16]
+"""Single or half precision."""
+
+MASKED_HALF: Final = -3e4
+"""Stands for `MASKED` in half precision: the largest half is 65504, and a score comes on top."""
+
 _NORM_EPSILON = 1e-5
+_LARGEST_HALF: Final = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class States:
     """`[members, batch, width]`."""
 
 
-def emit_times(graph: Graph, batch: Value, time: Value, mask: Value) -> Times:
+def emit_times(graph: Graph, batch: Value, time: Value, mask: Value, kind: Kind = np.float32) -> Times:
     """What layers need of a mask, computed once.
 
     Args:
@@ -52,22 +66,26 @@ def emit_times(graph: Graph, batch: Value, time: Value, mask: Value) -> Times:
         batch: `[1]`.
         time: `[1]`.
         mask: `[batch, 1, time]`, true on real frames.
+        kind: of the layers; counts are taken in single precision.
     """
     real = graph.op("Cast", mask, to=1)
     count = graph.op("ReduceSum", real, graph.constant([2]), keepdims=1)
     share = graph.op("Div", real, graph.op("Max", count, graph.constant(1.0)))
-    bias = graph.op("Where", mask, graph.constant(0.0), graph.constant(MASKED))
+    masked = MASKED if kind is np.float32 else MASKED_HALF
+    bias = graph.op("Where", mask, *(graph.constant(np.array(number, dtype=kind)) for number in (0.0, masked)))
     heard = graph.op("Min", graph.op("Squeeze", count, graph.constant([2])), graph.constant(1.0))
+    if kind is np.float16:
+        share, heard = graph.cast(share, kind), graph.cast(heard, kind)
     return Times(batch, time, bias, share, heard)
 
 
 class StackEmitter:
     """Writes members of one shape."""
 
-    def __init__(self, graph: Graph, members: int) -> None:
-        """Takes how many members there are side by side."""
+    def __init__(self, graph: Graph, members: int, kind: Kind = np.float32) -> None:
+        """Takes how many members there are side by side, and their precision."""
         self._graph = graph
-        self._members = members
+        self._kind = kind
         self._lead: tuple[int, ...] = () if members == 1 else (members,)
 
     def encoder(self, encoder: Encoder, x: Value, times: Times) -> States:
@@ -89,17 +107,21 @@ class StackEmitter:
         h2 = self._by_example(x, times, width)
         if encoder.pooling is not None:
             return States(h1, h2, self._attentive(encoder.pooling, x, h2, times))
-        return States(h1, h2, graph.reshape(graph.op("MatMul", times.share, h2), (*self._lead, -1, width)))
+        mean = graph.op("MatMul", times.share, h2)
+        return States(h1, h2, graph.reshape(mean, (*self._lead, -1, width)))
 
     def linear(self, linear: Linear, x: Value) -> Value:
         """`x W + b` of every member."""
         return self._add(self._graph.op("MatMul", x, self._weight(linear.weight)), linear.bias)
 
     def _weight(self, array: Array) -> Value:
-        return self._graph.constant(array if self._lead else array[0])
+        return self._constant(array if self._lead else array[0])
+
+    def _constant(self, array: Array) -> Value:
+        return self._graph.constant(in_kind(array, self._kind))
 
     def _add(self, x: Value, bias: Array) -> Value:
-        return self._graph.op("Add", x, self._graph.constant(bias if self._lead else bias.reshape(-1)))
+        return self._graph.op("Add", x, self._constant(bias if self._lead else bias.reshape(-1)))
 
     def _by_example(self, x: Value, times: Times, width: int) -> Value:
         """`[members, batch * time, width]` to `[members, batch, time, width]`."""
@@ -115,11 +137,11 @@ class StackEmitter:
         graph = self._graph
         width = norm.weight.shape[-1]
         if not self._lead:
-            weight, bias = (graph.constant(array.reshape(-1)) for array in (norm.weight, norm.bias))
+            weight, bias = (self._constant(array.reshape(-1)) for array in (norm.weight, norm.bias))
             return graph.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=_NORM_EPSILON)
-        ones = graph.constant(np.ones(width, dtype=np.float32))
+        ones = graph.constant(np.ones(width, dtype=self._kind))
         normal = graph.op("LayerNormalization", x, ones, axis=-1, epsilon=_NORM_EPSILON)
-        return self._add(graph.op("Mul", normal, graph.constant(norm.weight)), norm.bias)
+        return self._add(graph.op("Mul", normal, self._constant(norm.weight)), norm.bias)
 
     def _attention(self, attention: Attention, x: Value, times: Times) -> Value:
         """Self-attention, heads as one more axis where there are several."""
@@ -132,7 +154,7 @@ class StackEmitter:
 
         def of_heads(array: Array) -> Value:
             """A weight `[members, heads, a, b]` without the axes that are not there."""
-            return graph.constant(array.reshape(*lead, *array.shape[-2:]))
+            return self._constant(array.reshape(*lead, *array.shape[-2:]))
 
         def by_example(y: Value, axes: Sequence[int], features: int) -> Value:
             return graph.reshape(y, (*axes, times.batch, times.time, features))
@@ -161,10 +183,30 @@ class StackEmitter:
         scores = self.linear(pooling.score, graph.op("Tanh", self.linear(pooling.hidden, x)))
         scores = graph.reshape(scores, (*self._lead, times.batch, 1, times.time))
         weights = graph.op("Softmax", graph.op("Add", scores, times.bias), axis=-1)
+        if self._kind is np.float16:
+            weights, h2 = graph.cast(weights, np.float32), graph.cast(h2, np.float32)
         mean = graph.op("MatMul", weights, h2)
         away = graph.op("Sub", h2, mean)
         variance = graph.op("MatMul", weights, graph.op("Mul", away, away))
         deviation = graph.op("Sqrt", graph.op("Max", variance, graph.constant(LEAST_VARIANCE)))
         both = graph.op("Concat", mean, deviation, axis=-1)
+        if self._kind is np.float16:
+            both = graph.cast(both, self._kind)
         flat = graph.reshape(both, (*self._lead, -1, pooling.merge.weight.shape[1]))
         return graph.op("Mul", self.linear(pooling.merge, flat), times.heard)
+
+
+def between(graph: Graph, value: Value, own: Kind, wanted: Kind) -> Value:
+    """What a layer group of one precision hands to one of another; the value itself where they are the same."""
+    return value if own is wanted else graph.cast(value, wanted)
+
+
+def in_kind(array: Array, kind: Kind) -> NDArray[np.float32 | np.float16]:
+    """Weights in a precision.
+
+    Raises:
+        EngineError: one of them is too large for half precision.
+    """
+    if kind is np.float16 and array.size and (largest := float(np.abs(array).max())) > _LARGEST_HALF:
+        raise EngineError(f"a weight of {largest:.3g} does not fit into half precision: keep its layer group in fp32")
+    return array.astype(kind, copy=False)

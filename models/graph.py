@@ -64,6 +64,10 @@ class Graph:
         self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
+    def cast(self, value: Value, kind: type[np.generic]) -> Value:
+        """The same numbers in another type."""
+        return self.op("Cast", value, to=_kind(kind))
+
     def size(self, value: Value, axis: int) -> Value:
         """A tensor's size along an axis, `[1]`."""
         return self.op("Shape", value, start=axis, end=axis + 1)
@@ -107,5 +111,9 @@ class Graph:
 
 
 def _kind(kind: type[np.generic]) -> int:
-    known: dict[type[np.generic], int] = {np.float32: TensorProto.FLOAT, np.int64: TensorProto.INT64}
+    known: dict[type[np.generic], int] = {
+        np.float32: TensorProto.FLOAT,
+        np.float16: TensorProto.FLOAT16,
+        np.int64: TensorProto.INT64,
+    }
     return known[kind]

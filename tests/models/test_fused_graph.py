@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 from torch import Tensor
 
+from models.admission import check_inputs
+from models.bundle import find_bundle, load_bundle
 from models.deepser import DeepSER, DeepSERConfig
 from models.engines.base import EngineOutput
-from models.engines.onnx import OnnxEngine
+from models.engines.onnx import OUTPUTS, OnnxEngine, feature_input, length_input
 from models.ensemble import Ensemble
-from models.fused_graph import ensemble_graph
+from models.errors import EngineError
+from models.fused_graph import LAYER_GROUPS, ensemble_graph
 from models.fused_weights import fused_weights
 from models.modalities import PaddedBatch
 from tests.fakes.ensembles import config, configs, random_batch, random_ensemble, rows, some_row_is_read
@@ -87,3 +94,111 @@ def test_the_graph_is_small_and_holds_every_weight_once() -> None:
     assert together < 1.3 * alone
     names = [initializer.name for initializer in graphs[1].initializer]
     assert len(names) == len(set(names))
+
+
+class InHalfPrecision:
+    """The graph as a GPU computes it: every tensor rounded to its type, sums inside an operation in single precision.
+
+    ONNX Runtime would not tell: on a CPU it computes in single precision and drops roundings between operations.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        # Operations are overridden by the names of these classes.
+        self._evaluator = ReferenceEvaluator(
+            onnx.load_from_string(graph), new_ops=[MatMul, Softmax, LayerNormalization]
+        )
+
+    def run(self, inputs: dict[str, PaddedBatch]) -> EngineOutput:
+        feed = {feature_input(name): batch.features for name, batch in inputs.items()}
+        feed |= {length_input(name): batch.lengths for name, batch in inputs.items()}
+        probabilities, attributes = self._evaluator.run(list(OUTPUTS), feed)
+        return EngineOutput(np.asarray(probabilities), np.asarray(attributes))
+
+
+class MatMul(OpRun):  # type: ignore[misc]
+    op_domain = ""
+
+    def _run(self, a: Any, b: Any) -> tuple[Any, ...]:
+        return ((a.astype(np.float32) @ b.astype(np.float32)).astype(a.dtype),)
+
+
+class Softmax(OpRun):  # type: ignore[misc]
+    op_domain = ""
+
+    def _run(self, x: Any, axis: int = -1) -> tuple[Any, ...]:
+        raised = np.exp(x.astype(np.float32) - x.astype(np.float32).max(axis=axis, keepdims=True))
+        return ((raised / raised.sum(axis=axis, keepdims=True)).astype(x.dtype),)
+
+
+class LayerNormalization(OpRun):  # type: ignore[misc]
+    op_domain = ""
+
+    def _run(self, x: Any, weight: Any, bias: Any = None, **attributes: Any) -> tuple[Any, ...]:
+        own = x.astype(np.float32)
+        centred = own - own.mean(axis=-1, keepdims=True)
+        normal = centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + attributes["epsilon"])
+        scaled = normal.astype(x.dtype) * weight
+        return (scaled if bias is None else scaled + bias,)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Ensemble:
+    return load_bundle(find_bundle("base")).ensemble()
+
+
+def test_the_shipped_bundle_in_half_precision_stays_within_the_gate(shipped: Ensemble) -> None:
+    inputs = check_inputs(shipped.modalities)
+    wanted = OnnxEngine(ensemble_graph(shipped), shipped.modalities, threads=1).run(inputs)
+    found = InHalfPrecision(ensemble_graph(shipped, kind=np.float16)).run(inputs)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, rtol=0, atol=0.02)
+    np.testing.assert_allclose(found.attributes / 6, wanted.attributes / 6, rtol=0, atol=0.02)
+    np.testing.assert_array_equal(found.probabilities.argmax(axis=1), wanted.probabilities.argmax(axis=1))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attentive_statistics"])
+def test_in_half_precision_a_row_without_anything_is_finite(pooling: str) -> None:
+    shapes = [config("acoustic", "prosody", pooling=pooling), config("acoustic", "text", heads=4, pooling=pooling)]
+    ensemble = random_ensemble(shapes, 0)
+    nothing = {
+        m.name: PaddedBatch(np.full((2, 5, m.dim), 3, np.float32), np.zeros(2, np.int64)) for m in ensemble.modalities
+    }
+    found = InHalfPrecision(ensemble_graph(ensemble, kind=np.float16)).run(nothing)
+    wanted = InHalfPrecision(ensemble_graph(ensemble)).run(nothing)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=0.02)
+    np.testing.assert_allclose(found.attributes, wanted.attributes, atol=0.1)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(configs(), min_size=1, max_size=4), st.sets(st.sampled_from(LAYER_GROUPS)), rows, st.integers(0, 9))
+def test_any_layer_groups_stay_in_single_precision(
+    shapes: list[DeepSERConfig], kept: set[str], lengths: list[list[int]], seed: int
+) -> None:
+    ensemble = random_ensemble(shapes, seed)
+    inputs, frames = random_batch(ensemble, some_row_is_read(lengths, len(ensemble.modalities)), 1)
+    batches = {name: PaddedBatch(inputs[name].numpy(), frames[name].numpy()) for name in inputs}
+    found = InHalfPrecision(ensemble_graph(ensemble, kind=np.float16, keep_fp32=kept)).run(batches)
+    wanted = OnnxEngine(ensemble_graph(ensemble), ensemble.modalities, threads=1).run(batches)
+    # Random weights are steeper than trained ones.
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, rtol=0, atol=0.1)
+
+
+def test_half_precision_with_every_group_kept_is_the_graph_in_single_precision() -> None:
+    ensemble = random_ensemble([config("acoustic", "prosody"), config("text", pooling="attentive_statistics")], 0)
+    assert ensemble_graph(ensemble, kind=np.float16, keep_fp32=LAYER_GROUPS) == ensemble_graph(ensemble)
+
+
+def test_half_precision_halves_the_weights(shipped: Ensemble) -> None:
+    assert len(ensemble_graph(shipped, kind=np.float16)) < 0.6 * len(ensemble_graph(shipped))
+
+
+def test_an_unknown_layer_group_is_refused() -> None:
+    with pytest.raises(EngineError, match="no layer group tail"):
+        ensemble_graph(random_ensemble([config("text")], 0), kind=np.float16, keep_fp32={"tail"})
+
+
+def test_a_weight_too_large_for_half_precision_is_refused() -> None:
+    ensemble = random_ensemble([config("text")], 0)
+    torch.nn.init.constant_(next(iter(ensemble.members)).latent.weight, 7e4)  # type: ignore[arg-type, union-attr]
+    with pytest.raises(EngineError, match="weight of 7e\\+04 does not fit into half precision"):
+        ensemble_graph(ensemble, kind=np.float16)
+    ensemble_graph(ensemble, kind=np.float16, keep_fp32={"head"})

@@ -1,0 +1,140 @@
+"""The engine for NVIDIA GPUs: TensorRT, each call padded to the next shape that the engine is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from queue import LifoQueue
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engines.base import EngineOutput
+from models.engines.cuda_calls import Cuda
+from models.engines.onnx import OUTPUTS, token_input
+from models.engines.tensorrt import open_engine_file
+from models.engines.tensorrt_file import EngineRecord, read_engine
+from models.engines.tensorrt_lanes import Contexts, Lane
+from models.engines.tensorrt_library import Library, tensorrt_library
+from models.engines.tensorrt_shapes import Shape, fitting, modality_of
+from models.errors import EngineError, FeatureError
+from models.inputs import complete
+from models.modalities import EngineInputs, Modality, TokenBatch
+
+LANES: Final = 2
+"""Calls that are under way at a time: one computes, one copies."""
+
+
+class TensorRTEngine:
+    """Runs an engine's file; thread-safe."""
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        content: bytes,
+        modalities: tuple[Modality, ...],
+        *,
+        runtime_cache: bytes | None = None,
+        lanes: int = LANES,
+        cuda: Cuda | None = None,
+        library: Library | None = None,
+    ) -> None:
+        """Opens an engine on the GPU.
+
+        Args:
+            content: of the engine's file, as `models.engines.tensorrt.build_engine` gives it.
+            modalities: the bundle's inputs.
+            runtime_cache: kernels that TensorRT for RTX compiled in an earlier process, see `runtime_cache`.
+            lanes: calls that may be under way at a time.
+            cuda: the GPU; the first by default.
+            library: TensorRT; the one that built the engine by default.
+
+        Raises:
+            EngineError: no GPU, the file is not one that `read_engine` and this library take, or its inputs are not
+                those of the bundle.
+        """
+        file = read_engine(content)
+        self.modalities = modalities
+        self.record: EngineRecord = file.record
+        names = {entry.name for entry in file.record.inputs}
+        found = {modality_of(name) for name in names}
+        if found != {modality.name for modality in modalities}:
+            raise EngineError(f"the engine reads {sorted(found)}, the bundle gives {[m.name for m in modalities]}")
+        self.reads_tokens = frozenset(m.name for m in modalities if token_input(m.name) in names)
+        self._library = library or tensorrt_library(file.record.library)
+        self._cuda = cuda or Cuda()
+        self._engine = open_engine_file(self._library, file)
+        self._contexts = Contexts(self._library, self._engine, runtime_cache)
+        self._lanes: LifoQueue[Lane] = LifoQueue()
+        # The last one put back is taken first, so that a second lane costs nothing where calls never meet.
+        self._all = [Lane(self._cuda, self._contexts, self.record) for _ in range(lanes)]
+        for lane in self._all:
+            self._lanes.put(lane)
+
+    def run(self, inputs: EngineInputs) -> EngineOutput:
+        """Scores a batch; see `Engine.run`.
+
+        Raises:
+            EngineError: the GPU fails, or answers with what is no number.
+        """
+        feed = self._feed(inputs)
+        size = len(next(iter(feed.values())))
+        place = self._place(feed)
+        lane = self._lanes.get()
+        try:
+            self._cuda.use()
+            answers = lane.run(*place, feed)
+        finally:
+            self._lanes.put(lane)
+        probabilities, attributes = (answers[name][:size] for name in OUTPUTS)
+        if not (np.isfinite(probabilities).all() and np.isfinite(attributes).all()):
+            raise EngineError("the GPU's answer is not finite: compile the bundle in fp32, or keep layer groups in it")
+        return EngineOutput(probabilities, attributes)
+
+    def layer_times_ms(self, inputs: EngineInputs) -> dict[str, float]:
+        """Milliseconds that each layer takes for a batch, one after the other and by TensorRT's names.
+
+        Layers are timed with nothing recorded: together they take longer than a call of `run`.
+        """
+        feed = self._feed(inputs)
+        place = self._place(feed)
+        self._cuda.use()
+        lane = Lane(self._cuda, Contexts(self._library, self._engine, recorded=False), self.record)
+        try:
+            return lane.layer_times_ms(*place, feed)
+        finally:
+            lane.close()
+
+    def runtime_cache(self) -> bytes | None:
+        """Kernels that TensorRT for RTX compiled for this GPU so far, to be kept; None of the other library."""
+        return self._contexts.compiled_kernels()
+
+    def close(self) -> None:
+        """Gives the GPU's memory back, once no call is under way."""
+        for lane in [self._lanes.get() for _ in self._all]:
+            lane.close()
+
+    def _feed(self, inputs: EngineInputs) -> dict[str, NDArray[Any]]:
+        """The engine's inputs by name."""
+        feed: dict[str, NDArray[Any]] = {}
+        full = complete(inputs, self.modalities, self.reads_tokens)
+        for entry in self.record.inputs:
+            batch = full[modality_of(entry.name)]
+            sequence = batch.tokens if isinstance(batch, TokenBatch) else batch.features
+            feed[entry.name] = batch.lengths if len(entry.shape) == 1 else sequence
+        return feed
+
+    def _place(self, feed: Mapping[str, NDArray[Any]]) -> tuple[int, Shape]:
+        """The profile to take, and the shape to pad to."""
+        times = {modality_of(name): array.shape[1] for name, array in feed.items() if array.ndim > 1}
+        size = len(next(iter(feed.values())))
+        place = fitting(self.record.profiles, size, times)
+        if place is None:
+            largest = self.record.profiles[-1]
+            most = {name: sizes.steps[-1] for name, sizes in largest.times.items()}
+            raise FeatureError(
+                f"{size} rows of {times} frames do not fit into the engine, which takes {largest.batch.steps[-1]} of "
+                f"{most} at most: give it less at a time"
+            )
+        return place
