@@ -1,4 +1,4 @@
-"""The commands of this package: `medusa weights` and `medusa compile`."""
+"""`medusa weights`: pretrained weights, shown, fetched and verified."""
 
 from __future__ import annotations
 
@@ -124,48 +124,3 @@ def _pins(status: WeightStatus) -> str:
         if files:
             told.append(f"{', '.join(files)} {said}")
     return "; ".join(told)
-
-
-def _names(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in value.split(","))
-    if not all(names):
-        raise click.BadParameter(f"{value!r} has an empty name between its commas.")
-    return names
-
-
-@click.command("compile", epilog="Example: medusa compile --bundle runs/mine/bundle --target onnx")
-@click.option(
-    "--bundle", "source", default="base", show_default=True, help="A bundle's folder, or a shipped one's name."
-)
-@click.option("--target", "targets", callback=_names, default="onnx", show_default=True, help="Engines, by comma.")
-@click.option(
-    "--precision", "precisions", callback=_names, default="fp32", show_default=True, help="Precisions, by comma."
-)
-@click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
-@_CONFIG
-@_JSON
-def compile_bundle(
-    source: str, targets: tuple[str, ...], precisions: tuple[str, ...], force: bool, config: Path | None, as_json: bool
-) -> None:
-    """Make a bundle executable, compare its answers with PyTorch's, and keep the engine in the cache."""
-    import dataclasses
-
-    from models import compile as compiler
-    from models.backbones.text_source import text_sources
-    from models.bundle import find_bundle, load_bundle
-    from models.weights_settings import load_weights_settings
-
-    bundle = load_bundle(find_bundle(source))
-    text = text_sources(bundle, load_weights_settings(config), progress=not as_json)
-    for target in targets:
-        for precision in precisions:
-            report = compiler.compile_bundle(bundle, target, precision, text=text, force=force)
-            if as_json:
-                click.echo(json.dumps(dataclasses.asdict(report)))
-                continue
-            origin = "from the cache" if report.cached else f"compiled in {report.seconds:.1f} s"
-            click.echo(
-                f"{report.engine} {report.precision}: {origin}; largest difference from PyTorch "
-                f"{report.largest_difference:.1e}, labels agree in {report.label_agreement:.0%} of {report.rows} rows\n"
-                f"  {report.path}"
-            )

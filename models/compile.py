@@ -7,52 +7,66 @@ import importlib.metadata
 import json
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from models.admission import admit
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
-from models.engines.base import Engine
 from models.engines.onnx import OnnxEngine
 from models.engines.store import EngineStore, StoredEngine
 from models.errors import EngineError
 
+if TYPE_CHECKING:
+    from models.engines.base import Engine
+    from models.engines.tensorrt import BuildProgress
+
 _LOG: Final = logging.getLogger(__name__)
 
-ENGINES: Final = ("auto", "onnx", "torch")
+ONNX: Final = "onnx"
+TENSORRT: Final = ("tensorrt", "tensorrt_rtx")
+"""Whichever of the two libraries is there, and TensorRT for RTX."""
+PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {ONNX: ("fp32",), **dict.fromkeys(TENSORRT, ("fp32", "fp16"))}
+)
+"""By target. Half precision keeps its weights in a CPU's memory and gains nothing there."""
 GRAPH_VERSION: Final = 4
 """Raised when the same bundle would be written otherwise."""
 
 _VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")
-_NO_TEXT: Final[Mapping[str, TextSource]] = MappingProxyType({})
+_SUFFIXES: Final = {ONNX: ".onnx", **dict.fromkeys(TENSORRT, ".engine")}
+
+Progress = Callable[["BuildProgress"], None]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What the check of a compiled engine found."""
+    """What is known of a compiled engine."""
 
     engine: str
+    """The target it was compiled to."""
     precision: str
     path: str
     """Its file; empty where it could not be kept."""
     size_bytes: int
-    largest_difference: float
-    """Of any probability, or attribute divided by its range, from PyTorch's."""
-    label_agreement: float
-    """Share of checked rows with the same most probable label."""
+    largest_difference: float | None
+    """Of any probability, or attribute divided by its range, from PyTorch's; None while nothing here can run it."""
+    label_agreement: float | None
+    """Share of checked rows with the same most probable label; None likewise."""
     rows: int
     seconds: float
-    """Graph and check."""
+    """Graph, build and check."""
     cached: bool
     """True where the engine was there before."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities of NVIDIA cards it was built for."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledEngine:
-    """An engine that was admitted, and what was found out about it."""
+    """An engine, and what was found out about it."""
 
     content: bytes
     report: EngineReport
@@ -60,149 +74,217 @@ class CompiledEngine:
     """Why it could not be kept, where it could not."""
 
 
-def open_engine(
-    bundle: Bundle,
-    kind: str = "auto",
-    precision: str = "fp32",
-    *,
-    threads: int = 0,
-    text: Mapping[str, TextSource] = _NO_TEXT,
-) -> Engine:
-    """Opens the engine asked for, compiling it first where the cache has none.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be compiled."""
+
+    bundle: Bundle
+    target: str = ONNX
+    """One of `PRECISIONS`."""
+    precision: str = "fp32"
+    text: Mapping[str, TextSource] = field(default_factory=dict)
+    """By modality, text encoders to put inside where they can be written."""
+    capabilities: Sequence[str] = ()
+    """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS.get(self.target, ()):
+            known = "; ".join(f"{target} in {', '.join(kinds)}" for target, kinds in PRECISIONS.items())
+            raise EngineError(f"cannot compile to {self.target} in {self.precision}: this release compiles to {known}")
+        if self.capabilities and self.target not in TENSORRT:
+            raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
+
+    @property
+    def inside(self) -> dict[str, TextSource]:
+        """The text encoders that will stand inside."""
+        return {name: source for name, source in self.text.items() if source.can_be_written}
+
+
+def compile_bundle(order: Order, *, force: bool = False, progress: Progress | None = None) -> EngineReport:
+    """Writes a bundle as a graph, builds its engine, checks it against PyTorch and puts it into the cache, in one step.
 
     Args:
-        bundle: what to run.
-        kind: `onnx`, `torch`, or `auto`: ONNX where it can be built and agrees with PyTorch, else PyTorch.
-        precision: `fp32`.
-        threads: CPU threads a call of ONNX Runtime may use; 0 lets it choose. PyTorch has one setting for the process.
-        text: by modality, text encoders to put inside where the engine can take them; see `Engine.reads_tokens`.
-
-    Raises:
-        EngineError: it cannot be built, or does not agree with PyTorch.
-        WeightsError: a text encoder's weights are damaged.
-    """
-    if kind not in ENGINES:
-        raise EngineError(f"no engine {kind!r}: there are {', '.join(ENGINES)}")
-    if precision != "fp32":
-        raise EngineError(f"precision {precision!r} is not available on this engine: use fp32")
-    if kind != "torch":
-        try:
-            compiled = compile_engine(bundle, text=text)
-            engine = OnnxEngine(compiled.content, bundle.modalities, threads=threads)
-        except EngineError as error:
-            if kind == "onnx":
-                raise
-            _LOG.warning("engine auto: ONNX Runtime is not used (%s); PyTorch is", error)
-        else:
-            if compiled.fault is not None:
-                _LOG.warning("%s; it is built anew at every start until then", compiled.fault)
-            difference = compiled.report.largest_difference
-            _LOG.info("engine %s: ONNX Runtime, largest difference from PyTorch %.1e", kind, difference)
-            return engine
-    from models.engines.torch import TorchEngine
-
-    return TorchEngine(bundle)
-
-
-def compile_bundle(
-    bundle: Bundle,
-    target: str = "onnx",
-    precision: str = "fp32",
-    *,
-    text: Mapping[str, TextSource] = _NO_TEXT,
-    force: bool = False,
-) -> EngineReport:
-    """Writes a bundle as a graph, checks it against PyTorch and puts it into the cache, in one step.
-
-    Args:
-        bundle: what to compile.
-        target: `onnx`.
-        precision: `fp32`.
-        text: by modality, text encoders to put inside.
+        order: what to compile.
         force: compile even where the cache has it.
+        progress: told of the steps of a long build; what it raises stops the build.
 
     Raises:
-        EngineError: an unknown target or precision, the engine does not agree with PyTorch, or the cache cannot be
-            written.
+        EngineError: the engine cannot be built, does not agree with PyTorch, or the cache cannot be written.
         WeightsError: a text encoder's weights are damaged.
     """
-    compiled = compile_engine(bundle, target, precision, text=text, force=force)
+    compiled = compile_engine(order, force=force, progress=progress)
     if compiled.fault is not None:
         raise EngineError(compiled.fault)
     return compiled.report
 
 
-def compile_engine(
-    bundle: Bundle,
-    target: str = "onnx",
-    precision: str = "fp32",
-    *,
-    text: Mapping[str, TextSource] = _NO_TEXT,
-    force: bool = False,
-) -> CompiledEngine:
+def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:
     """As `compile_bundle`, and hands the engine over even where it cannot be kept."""
-    if target != "onnx" or precision != "fp32":
-        raise EngineError(f"cannot compile to {target} in {precision}: this release compiles to onnx in fp32")
-    inside = {name: source for name, source in text.items() if source.can_be_written}
-    store = EngineStore(_key(bundle, target, precision, inside))
-    if not force and (found := _cached(store)) is not None:
+    store = EngineStore(_key(order))
+    if not force and (found := _cached(store, order)) is not None:
         return found
     with store.building():
         # Whoever built while this process waited has saved it the work.
-        if not force and (found := _cached(store)) is not None:
+        if not force and (found := _cached(store, order)) is not None:
             return found
         started = time.perf_counter()
-        graph = export_onnx(bundle, inside)
-        agreed = admit(OnnxEngine(graph, bundle.modalities), bundle, inside)
+        content, capabilities = _built(order, progress)
         report = EngineReport(
-            engine=target,
-            precision=precision,
-            path="",
-            size_bytes=len(graph),
-            largest_difference=agreed.largest_difference,
-            label_agreement=agreed.label_agreement,
-            rows=agreed.rows,
-            seconds=time.perf_counter() - started,
-            cached=False,
+            order.target, order.precision, "", len(content), None, None, 0, 0.0, cached=False, capabilities=capabilities
         )
-        try:
-            path = store.keep(graph, ".onnx", {**asdict(report), "bundle": bundle.sha256})
-        except EngineError as error:
-            return CompiledEngine(graph, report, str(error))
-        return CompiledEngine(graph, replace(report, path=str(path)))
+        report = replace(_checked(order, content, report), seconds=time.perf_counter() - started)
+        return _kept(store, order, CompiledEngine(content, report))
 
 
-def export_onnx(bundle: Bundle, text: Mapping[str, TextSource] = _NO_TEXT) -> bytes:
+def check_engine(order: Order) -> CompiledEngine:
+    """Compares the cached engine with PyTorch anew.
+
+    Raises:
+        EngineError: there is none, nothing here can run it, or it does not agree.
+    """
+    store = EngineStore(_key(order))
+    compiled = _cached(store, order)
+    if compiled is None:
+        raise EngineError(f"no {order.target} engine of {order.bundle.manifest.name} is in the cache: compile it first")
+    report = _checked(order, compiled.content, compiled.report)
+    if report.largest_difference is None:
+        raise EngineError(f"nothing here runs the {order.target} engine: check it on a machine with such a GPU")
+    if report == compiled.report:
+        return compiled
+    return _kept(store, order, CompiledEngine(compiled.content, report))
+
+
+def runnable(order: Order, content: bytes, *, threads: int = 0) -> Engine:
+    """An engine's content, opened.
+
+    Args:
+        order: what was compiled.
+        content: the engine.
+        threads: CPU threads a call of ONNX Runtime may use; 0 lets it choose.
+
+    Raises:
+        EngineError: it cannot be run here.
+    """
+    if order.target == ONNX:
+        return OnnxEngine(content, order.bundle.modalities, threads=threads)
+    from models.engines.tensorrt_runtime import TensorRTEngine
+
+    return TensorRTEngine(content, order.bundle.modalities)
+
+
+def write_graph(order: Order) -> bytes:
     """The whole ensemble as one ONNX graph, batch and every modality's time dynamic.
 
     Raises:
         EngineError: it cannot be written.
         WeightsError: a text encoder's weights are damaged.
     """
+    import numpy as np
+
     from models.fused_graph import ensemble_graph
 
-    return ensemble_graph(bundle.ensemble(), text={name: source.graph() for name, source in text.items()})
+    text = {name: source.graph() for name, source in order.inside.items()}
+    kind = np.float16 if order.precision == "fp16" else np.float32
+    return ensemble_graph(order.bundle.ensemble(), text=text, kind=kind)
 
 
-def _key(bundle: Bundle, target: str, precision: str, text: Mapping[str, TextSource]) -> str:
+def _built(order: Order, progress: Progress | None) -> tuple[bytes, tuple[str, ...]]:
+    graph = write_graph(order)
+    if order.target == ONNX:
+        return graph, ()
+    from models.engines.tensorrt import DEFAULT_CAPABILITIES, build_engine
+    from models.engines.tensorrt_shapes import default_buckets
+
+    built = build_engine(
+        graph,
+        default_buckets(order.bundle.modalities),
+        capabilities=order.capabilities or DEFAULT_CAPABILITIES,
+        library=_library(order),
+        progress=progress,
+    )
+    return built.content, built.record.capabilities
+
+
+def _checked(order: Order, content: bytes, report: EngineReport) -> EngineReport:
+    """With the differences found, where something here runs the engine."""
+    try:
+        engine = runnable(order, content)
+    except EngineError as error:
+        if order.target == ONNX:
+            raise
+        _LOG.debug("the engine is built, and is to be checked where it runs: %s", error)
+        return report
+    agreed = admit(engine, order.bundle, order.inside)
+    return replace(
+        report,
+        largest_difference=agreed.largest_difference,
+        label_agreement=agreed.label_agreement,
+        rows=agreed.rows,
+    )
+
+
+def _kept(store: EngineStore, order: Order, compiled: CompiledEngine) -> CompiledEngine:
+    facts = {**asdict(compiled.report), "bundle": order.bundle.sha256}
+    try:
+        path = store.keep(compiled.content, _SUFFIXES[order.target], facts)
+    except EngineError as error:
+        return replace(compiled, fault=str(error))
+    return replace(compiled, report=replace(compiled.report, path=str(path)))
+
+
+def _key(order: Order) -> str:
+    """All that an engine depends on."""
     versions = {name: importlib.metadata.version(name) for name in _VERSIONS_THAT_MATTER}
-    inside = {name: dict(source.hashes) for name, source in text.items()}
-    content = json.dumps([bundle.sha256, target, precision, GRAPH_VERSION, versions, inside], sort_keys=True)
-    return f"{bundle.manifest.name}-{target}-{precision}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
+    if order.target in TENSORRT:
+        from models.engines.tensorrt_library import tensorrt_library
+
+        library = tensorrt_library(_library(order))
+        versions = {library.name: library.version}
+    content = json.dumps(
+        {
+            "bundle": order.bundle.sha256,
+            "graph": GRAPH_VERSION,
+            "text": {name: dict(source.hashes) for name, source in order.inside.items()},
+            "target": order.target,
+            "precision": order.precision,
+            "versions": versions,
+            "capabilities": sorted(order.capabilities),
+        },
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()[:20]
+    return f"{order.bundle.manifest.name}-{order.target}-{order.precision}-{digest}"
 
 
-def _cached(store: EngineStore) -> CompiledEngine | None:
+def _library(order: Order) -> str | None:
+    return None if order.target == TENSORRT[0] else order.target
+
+
+def _cached(store: EngineStore, order: Order) -> CompiledEngine | None:
     """The cached engine, or None where there is none that this release can use."""
     stored = store.find()
     if stored is None:
         return None
     try:
-        return CompiledEngine(stored.content, _report(stored))
-    except TypeError as error:
-        _LOG.warning("the cached engine in %s is of another release (%s); it is built again", store.folder, error)
+        report = _report(stored)
+        if order.target in TENSORRT:
+            _of_this_library(order, stored.content)
+    except (TypeError, EngineError) as error:
+        _LOG.warning("the cached engine in %s cannot be used (%s); it is built again", store.folder, error)
         return None
+    return CompiledEngine(stored.content, report)
+
+
+def _of_this_library(order: Order, content: bytes) -> None:
+    from models.engines.tensorrt_file import check_library, read_engine
+    from models.engines.tensorrt_library import tensorrt_library
+
+    library = tensorrt_library(_library(order))
+    check_library(read_engine(content).record, library.name, library.version)
 
 
 def _report(stored: StoredEngine) -> EngineReport:
-    facts: dict[str, Any] = {name: value for name, value in stored.facts.items() if name != "bundle"}
+    known = {entry.name for entry in fields(EngineReport)}
+    facts = cast("dict[str, Any]", {name: value for name, value in stored.facts.items() if name in known})
+    facts["capabilities"] = tuple(facts.get("capabilities", ()))
     return EngineReport(**{**facts, "path": str(stored.path), "cached": True})

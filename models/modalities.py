@@ -56,6 +56,10 @@ class PaddedBatch:
         if (self.lengths < 0).any() or (self.lengths > self.features.shape[1]).any():
             raise FeatureError(f"lengths {self.lengths.tolist()} do not fit {self.features.shape[1]} frames")
 
+    def rows(self, start: int, stop: int) -> PaddedBatch:
+        """Some of the sequences; nothing is copied."""
+        return PaddedBatch(self.features[start:stop], self.lengths[start:stop])
+
     @property
     def mask(self) -> NDArray[np.bool_]:
         """`[batch, time]`, True on real frames."""
@@ -83,6 +87,10 @@ class TokenBatch:
             raise FeatureError("a batch of tokens needs room for one token between those that open and close it")
         if (self.lengths < 0).any() or (self.lengths > self.tokens.shape[1] - SPECIAL_TOKENS).any():
             raise FeatureError(f"lengths {self.lengths.tolist()} do not fit {self.tokens.shape[1]} tokens")
+
+    def rows(self, start: int, stop: int) -> TokenBatch:
+        """Some of the texts; nothing is copied."""
+        return TokenBatch(self.tokens[start:stop], self.lengths[start:stop])
 
     def __len__(self) -> int:
         return int(self.tokens.shape[0])

@@ -138,9 +138,9 @@ class EnsembleSettings(SettingsSection):
 
     bundle: str = Field(default="base", min_length=1, max_length=_MAX_PATH)
     """Name of a shipped bundle or path of a bundle folder."""
-    engine: Literal["auto", "torch", "onnx"] = "auto"
+    engine: Literal["auto", "tensorrt", "tensorrt_rtx", "cuda", "onnx", "torch"] = "auto"
     """What runs it."""
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Arithmetic of the engine."""
     abstain: bool = True
     """Whether an unsure ensemble answers with no label."""

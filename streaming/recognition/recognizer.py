@@ -271,7 +271,7 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     from models.backbones.text_source import text_sources
     from models.backbones.whisper import WhisperEncoder
     from models.bundle import find_bundle, load_bundle
-    from models.compile import open_engine
+    from models.opening import open_engine
     from streaming.recognition.transcriber import Transcriber
 
     asr = settings.asr

@@ -16,7 +16,7 @@ import pytest
 
 from models.backbones.text_source import text_sources
 from models.bundle import load_bundle, shipped_bundle
-from models.compile import compile_bundle
+from models.compile import Order, compile_bundle
 from tests.fakes.broker import free_port
 
 pytestmark = pytest.mark.weights
@@ -40,7 +40,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.fixture(scope="module", autouse=True)
 def _compiled() -> None:
     bundle = load_bundle(shipped_bundle())
-    compile_bundle(bundle, text=text_sources(bundle))
+    compile_bundle(Order(bundle, text=text_sources(bundle)))
 
 
 def imported(stderr: str) -> list[str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import Bundle
-from models.compile import EngineReport
+from models.compile import CompiledEngine, EngineReport, Order
 from models.console import main
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.weights import LOOSE, MODEL, register_toy, write_files
@@ -95,27 +94,44 @@ class TestCompile:
         monkeypatch.setattr("models.backbones.text_source.text_sources", lambda *_, **__: {})
 
     @pytest.fixture
-    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, bool]]:
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Order, bool]]:
         """What the compiler was asked for; it answers at once, since its work has tests of its own."""
-        asked: list[tuple[str, str, str, bool]] = []
+        asked: list[tuple[Order, bool]] = []
 
-        def compiled(bundle: Bundle, target: str, precision: str, *, text: object, force: bool) -> EngineReport:
-            asked.append((bundle.manifest.name, target, precision, force))
-            return EngineReport(target, precision, "engine.onnx", 9, 2e-7, 1.0, 12, 3.0, cached=not force)
+        def compiled(order: Order, *, force: bool, progress: object) -> CompiledEngine:
+            asked.append((order, force))
+            difference = None if order.target == "tensorrt" else 2e-7
+            agreement = None if order.target == "tensorrt" else 1.0
+            report = EngineReport(
+                order.target, order.precision, "its/file", 9, difference, agreement, 12, 3.0, cached=not force,
+                capabilities=tuple(order.capabilities),
+            )  # fmt: skip
+            return CompiledEngine(b"", report)
 
-        monkeypatch.setattr("models.compile.compile_bundle", compiled)
+        monkeypatch.setattr("models.compile.compile_engine", compiled)
         return asked
 
     def test_every_target_is_compiled_in_every_precision(
-        self, asked: list[tuple[str, str, str, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, asked: list[tuple[Order, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder = tiny_bundle(tmp_path / "tiny").folder
-        options = ["--target", "onnx, other", "--precision", "fp32,fp16", "--force"]
-        assert main(["compile", "--bundle", str(folder), *options]) == 0
-        assert asked == [("tiny", t, p, True) for t in ("onnx", "other") for p in ("fp32", "fp16")]
+        targets = ["--target", "tensorrt, tensorrt_rtx", "--precision", "fp32,fp16", "--capability", "8.6, 8.9"]
+        assert main(["compile", "--bundle", str(folder), *targets, "--force"]) == 0
+        assert [(o.bundle.manifest.name, o.target, o.precision, o.capabilities, force) for o, force in asked] == [
+            ("tiny", t, p, ("8.6", "8.9"), True) for t in ("tensorrt", "tensorrt_rtx") for p in ("fp32", "fp16")
+        ]
         assert capsys.readouterr().out.splitlines()[:2] == [
-            "onnx fp32: compiled in 3.0 s; largest difference from PyTorch 2.0e-07, labels agree in 100% of 12 rows",
-            "  engine.onnx",
+            "tensorrt fp32: compiled in 3.0 s; for compute capability 8.6, 8.9; no GPU here runs it, so that it is "
+            "checked where it is first used",
+            "  its/file",
+        ]
+
+    @pytest.mark.usefixtures("asked")
+    def test_what_was_checked_is_told_in_figures(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["compile", "--bundle", str(tiny_bundle(tmp_path / "tiny").folder)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "onnx fp32: from the cache; largest difference from PyTorch 2.0e-07, labels agree in 100% of 12 rows",
+            "  its/file",
         ]
 
     @pytest.mark.usefixtures("asked")
@@ -124,6 +140,22 @@ class TestCompile:
         assert main(["compile", "--bundle", str(folder), "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert (report["engine"], report["cached"], report["largest_difference"]) == ("onnx", True, 2e-7)
+
+    def test_an_engine_is_looked_into_and_checked_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path / "cache"))
+        bundle = ["--bundle", str(tiny_bundle(tmp_path / "tiny").folder)]
+        assert main(["compile", *bundle, "--check"]) == 1
+        assert "is in the cache: compile it first" in capsys.readouterr().err
+        assert main(["compile", *bundle, "--inspect"]) == 0
+        told = capsys.readouterr().out
+        assert "probabilities        float32  ['batch', 7]" in told
+        assert "MatMul" in told
+        assert main(["compile", *bundle, "--check", "--json", "--inspect"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["largest_difference"] < 1e-5
+        assert report["inspection"]["layers"]["MatMul"] > 10
 
     @pytest.mark.parametrize(
         ("options", "code", "reason"),

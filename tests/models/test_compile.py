@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +12,15 @@ import pytest
 
 import models.compile as compiler
 from models.admission import TOLERANCE
-from models.bundle import Bundle
-from models.compile import compile_bundle, open_engine
+from models.compile import Order, check_engine, compile_bundle, compile_engine
 from models.engines import store
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.engines.store import engine_cache
+from models.engines.tensorrt_file import pack_engine, read_engine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError
+from models.inspection import inspect
 from tests.fakes.bundles import CompiledBundle, tiny_bundle
 
 
@@ -39,16 +37,12 @@ def exports(compiled: CompiledBundle, monkeypatch: pytest.MonkeyPatch) -> list[s
     happened: list[str] = []
     graph = Path(compiled.report.path).read_bytes()
 
-    def export(bundle: Bundle, _text: object) -> bytes:
-        happened.append(bundle.manifest.name)
+    def export(order: Order) -> bytes:
+        happened.append(order.bundle.manifest.name)
         return graph
 
-    monkeypatch.setattr(compiler, "export_onnx", export)
+    monkeypatch.setattr(compiler, "write_graph", export)
     return happened
-
-
-def no_export(bundle: Bundle, _text: object) -> bytes:
-    raise EngineError("PyTorch cannot export this ensemble to ONNX: unsupported")
 
 
 def test_the_report_says_how_near_the_engine_is(compiled: CompiledBundle) -> None:
@@ -62,7 +56,7 @@ def test_the_report_says_how_near_the_engine_is(compiled: CompiledBundle) -> Non
 
 
 def test_an_engine_is_compiled_once(compiled: CompiledBundle, cache: Path, exports: list[str]) -> None:
-    report = compile_bundle(compiled.bundle)
+    report = compile_bundle(Order(compiled.bundle))
     assert exports == []
     assert report.cached
     assert Path(report.path).is_relative_to(cache)
@@ -70,7 +64,7 @@ def test_an_engine_is_compiled_once(compiled: CompiledBundle, cache: Path, expor
 
 
 def test_it_is_compiled_again_when_forced(compiled: CompiledBundle, cache: Path, exports: list[str]) -> None:
-    assert not compile_bundle(compiled.bundle, force=True).cached
+    assert not compile_bundle(Order(compiled.bundle), force=True).cached
     assert exports == ["tiny"]
 
 
@@ -86,9 +80,9 @@ def test_a_damaged_cache_is_built_again(
     else:
         changed = bytes([content[0] ^ 1]) + content[1:]
         path.write_bytes({"changed": changed, "truncated": content[:-20], "emptied": b""}[damage])
-    assert not compile_bundle(compiled.bundle).cached
+    assert not compile_bundle(Order(compiled.bundle)).cached
     assert exports == ["tiny"]
-    assert compile_bundle(compiled.bundle).cached
+    assert compile_bundle(Order(compiled.bundle)).cached
     assert [p.name for p in path.parent.iterdir() if p.name.startswith(".incoming")] == []
 
 
@@ -97,17 +91,17 @@ def test_a_cached_report_of_another_release_is_built_again(
 ) -> None:
     (path,) = cache.rglob("engine.json")
     path.write_text('["a list"]')
-    assert not compile_bundle(compiled.bundle).cached
+    assert not compile_bundle(Order(compiled.bundle)).cached
 
 
 def test_bundles_and_library_versions_do_not_share_an_engine(
     compiled: CompiledBundle, cache: Path, exports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = Path(compile_bundle(compiled.bundle).path)
+    ours = Path(compile_bundle(Order(compiled.bundle)).path)
     renamed = dataclasses.replace(compiled.bundle, sha256="0" * 64)
-    assert Path(compile_bundle(renamed).path) != ours
+    assert Path(compile_bundle(Order(renamed)).path) != ours
     monkeypatch.setattr("importlib.metadata.version", lambda _: "99")
-    assert Path(compile_bundle(compiled.bundle).path) != ours
+    assert Path(compile_bundle(Order(compiled.bundle)).path) != ours
     assert exports == ["tiny", "tiny"]
 
 
@@ -116,7 +110,7 @@ def test_an_engine_that_answers_otherwise_than_pytorch_is_not_admitted(
 ) -> None:
     other = tiny_bundle(tmp_path / "other", seed=1)
     with pytest.raises(EngineError, match="the engine differs from PyTorch by"):
-        compile_bundle(other)
+        compile_bundle(Order(other))
     assert exports == ["tiny"]
     assert len(list(cache.rglob("engine-*.onnx"))) == 1
 
@@ -129,67 +123,41 @@ def test_an_engine_that_answers_nan_is_not_admitted(
 
     monkeypatch.setattr(OnnxEngine, "run", nan)
     with pytest.raises(EngineError, match="differs from PyTorch by nan"):
-        compile_bundle(compiled.bundle, force=True)
+        compile_bundle(Order(compiled.bundle), force=True)
 
 
-def test_auto_is_onnx_runtime(compiled: CompiledBundle, cache: Path) -> None:
-    assert isinstance(open_engine(compiled.bundle), OnnxEngine)
-
-
-def test_auto_falls_back_to_pytorch_and_says_why(
-    compiled: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler, "export_onnx", no_export)
-    with caplog.at_level(logging.WARNING):
-        assert isinstance(open_engine(compiled.bundle), TorchEngine)
-    assert "PyTorch cannot export this ensemble to ONNX: unsupported" in caplog.text
-
-
-def test_onnx_asked_for_and_not_to_be_had_is_an_error(
-    compiled: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler, "export_onnx", no_export)
-    with pytest.raises(EngineError, match="unsupported"):
-        open_engine(compiled.bundle, "onnx")
-
-
-def test_a_cache_that_cannot_be_written_is_named_and_the_engine_is_used_all_the_same(
-    compiled: CompiledBundle,
-    exports: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_a_cache_that_cannot_be_written_is_named(
+    compiled: CompiledBundle, exports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path / "file"))
     with pytest.raises(EngineError, match=r"cannot be kept in .*/file/engines/.*point MEDUSA_CACHE"):
-        compile_bundle(compiled.bundle)
-    with caplog.at_level(logging.WARNING):
-        assert isinstance(open_engine(compiled.bundle), OnnxEngine)
-    assert "built anew at every start" in caplog.text
-
-
-def test_torch_needs_no_cache(compiled: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path / "cache"))
-    assert isinstance(open_engine(compiled.bundle, "torch"), TorchEngine)
-    assert not (tmp_path / "cache").exists()
+        compile_bundle(Order(compiled.bundle))
+    handed_over = compile_engine(Order(compiled.bundle))
+    assert handed_over.content == Path(compiled.report.path).read_bytes()
+    assert "cannot be kept in" in str(handed_over.fault)
 
 
 @pytest.mark.parametrize(
-    ("kind", "precision", "message"), [("cuda", "fp32", "auto, onnx, torch"), ("onnx", "int8", "use fp32")]
+    ("target", "precision", "capabilities", "message"),
+    [
+        ("onyx", "fp32", (), "cannot compile to onyx in fp32: this release compiles to onnx in fp32; tensorrt in"),
+        ("onnx", "fp16", (), "cannot compile to onnx in fp16"),
+        ("onnx", "fp32", ("8.9",), "onnx runs on the CPU"),
+    ],
 )
-def test_engines_and_precisions_there_are_none_of_are_refused(
-    compiled: CompiledBundle, kind: str, precision: str, message: str
+def test_what_cannot_be_compiled_is_refused(
+    compiled: CompiledBundle, target: str, precision: str, capabilities: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(EngineError, match=message):
-        open_engine(compiled.bundle, kind, precision)
+        Order(compiled.bundle, target, precision, capabilities=capabilities)
 
 
-def test_targets_there_are_none_of_are_refused(compiled: CompiledBundle) -> None:
-    with pytest.raises(EngineError, match="cannot compile to tensorrt in fp16"):
-        compile_bundle(compiled.bundle, "tensorrt", "fp16")
+def test_a_cached_engine_is_checked_again_on_request(compiled: CompiledBundle, cache: Path) -> None:
+    assert check_engine(Order(compiled.bundle)).report.largest_difference == compiled.report.largest_difference
+    shutil.rmtree(cache)
+    with pytest.raises(EngineError, match="no onnx engine of tiny is in the cache: compile it first"):
+        check_engine(Order(compiled.bundle))
 
 
 def test_the_cache_lies_in_the_users_cache_folder_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,16 +166,89 @@ def test_the_cache_lies_in_the_users_cache_folder_unless_told(monkeypatch: pytes
     assert engine_cache() == Path("/home/someone/.cache/medusa-live/engines")
 
 
-def test_serving_from_the_cache_needs_no_pytorch(compiled: CompiledBundle) -> None:
-    code = (
-        "import sys; from pathlib import Path;"
-        "from models.bundle import load_bundle; from models.compile import open_engine;"
-        "engine = open_engine(load_bundle(Path(sys.argv[1])));"
-        "print(engine.name, 'torch' in sys.modules)"
-    )
-    environment = {**os.environ, "MEDUSA_CACHE": str(compiled.cache)}
-    found = subprocess.run(
-        [sys.executable, "-c", code, str(compiled.bundle.folder)],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert found.stdout.split() == ["onnx", "False"]
+CAPABILITIES = ("8.6",)
+
+
+def for_cards(compiled: CompiledBundle, precision: str = "fp32") -> Order:
+    return Order(compiled.bundle, "tensorrt_rtx", precision, capabilities=CAPABILITIES)
+
+
+@pytest.fixture(scope="module")
+def built(compiled: CompiledBundle, tmp_path_factory: pytest.TempPathFactory) -> CompiledBundle:
+    pytest.importorskip("tensorrt_rtx")
+    folder = tmp_path_factory.mktemp("tensorrt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDUSA_CACHE", str(folder))
+        return CompiledBundle(compiled.bundle, folder, compile_bundle(for_cards(compiled)))
+
+
+class TestTensorRT:
+    """Built for cards that are not here: kept, refused where it is not what was written, checked where it runs."""
+
+    @pytest.fixture
+    def own(self, built: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The file of the engine, in a cache of this test's own."""
+        monkeypatch.setenv("MEDUSA_CACHE", str(shutil.copytree(built.cache, tmp_path / "cache")))
+        (path,) = (tmp_path / "cache").rglob("engine-*.engine")
+        return path
+
+    def test_it_is_built_and_waits_for_its_check(self, built: CompiledBundle) -> None:
+        report = built.report
+        assert (report.engine, report.capabilities, report.rows) == ("tensorrt_rtx", CAPABILITIES, 0)
+        assert report.largest_difference is None
+        assert report.size_bytes == Path(report.path).stat().st_size
+
+    def test_it_is_found_again(self, built: CompiledBundle, own: Path) -> None:
+        assert compile_bundle(for_cards(built)).cached
+
+    def test_other_cards_and_precisions_have_engines_of_their_own(self, built: CompiledBundle, own: Path) -> None:
+        keys = {compiler._key(order) for order in (for_cards(built), for_cards(built, "fp16"), Order(built.bundle))}
+        keys.add(compiler._key(Order(built.bundle, "tensorrt_rtx", capabilities=("8.9",))))
+        assert len(keys) == 4
+
+    def test_a_damaged_one_is_built_again(self, built: CompiledBundle, own: Path) -> None:
+        own.write_bytes(own.read_bytes()[:-1])
+        assert not compile_bundle(for_cards(built)).cached
+
+    def test_one_of_another_version_is_built_again(
+        self, built: CompiledBundle, own: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = read_engine(own.read_bytes())
+        stale = pack_engine(file.record.model_copy(update={"library_version": "0.9"}), file.engine)
+        place = store.EngineStore(own.parent.name)
+        place.keep(stale, ".engine", dataclasses.asdict(built.report))
+        with caplog.at_level(logging.WARNING):
+            assert not compile_bundle(for_cards(built)).cached
+        assert "was built by tensorrt_rtx 0.9, here is" in caplog.text
+
+    def test_it_cannot_be_checked_without_a_gpu(self, built: CompiledBundle, own: Path) -> None:
+        with pytest.raises(EngineError, match="nothing here runs the tensorrt_rtx engine"):
+            check_engine(for_cards(built))
+
+    def test_where_it_runs_its_check_is_made_up_for_and_kept(
+        self, built: CompiledBundle, own: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compiler, "runnable", lambda order, *_: TorchEngine(order.bundle))
+        assert check_engine(for_cards(built)).report.largest_difference == 0
+        monkeypatch.undo()
+        monkeypatch.setenv("MEDUSA_CACHE", str(own.parents[2]))
+        report = compile_bundle(for_cards(built))
+        assert (report.cached, report.largest_difference, report.rows) == (True, 0, 12)
+
+    def test_it_is_taken_apart_without_a_gpu(self, built: CompiledBundle, own: Path) -> None:
+        order = for_cards(built)
+        inside = inspect(order, compile_engine(order))
+        assert inside.precision == "fp32"
+        assert inside.capabilities == CAPABILITIES
+        assert {t.name: t.dtype for t in inside.inputs}["acoustic_features"] == "float32"
+        assert sum(inside.layers.values()) > 100
+        assert inside.note is not None
+
+
+def test_a_graph_is_taken_apart(compiled: CompiledBundle, cache: Path) -> None:
+    order = Order(compiled.bundle)
+    inside = inspect(order, compile_engine(order))
+    assert (inside.engine, inside.precision, inside.note) == ("onnx", "fp32", None)
+    assert {t.name: t.shape for t in inside.outputs} == {"probabilities": ("batch", 7), "attributes": ("batch", 3)}
+    assert inside.layers["MatMul"] > 10
+    assert 0 < (inside.weights_bytes or 0) < inside.size_bytes

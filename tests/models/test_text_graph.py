@@ -16,7 +16,7 @@ from models.backbones.text import TextEncoder
 from models.backbones.text_source import TextSource, text_sources
 from models.backbones.tokens import MAX_TOKENS, Tokens
 from models.bundle import load_bundle, shipped_bundle
-from models.compile import export_onnx
+from models.compile import Order, write_graph
 from models.engines.onnx import OnnxEngine
 from models.errors import EngineError, FeatureError, WeightsError
 from models.fused_graph import ensemble_graph
@@ -108,7 +108,7 @@ def test_an_engine_with_the_encoder_inside_reads_tokens_and_agrees_with_pytorch(
     source: TextSource, tmp_path: Path
 ) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
-    engine = OnnxEngine(export_onnx(bundle, {"text": source}), bundle.modalities)
+    engine = OnnxEngine(write_graph(Order(bundle, text={"text": source})), bundle.modalities)
     assert engine.reads_tokens == {"text"}
     # Random layers grow features that no trained encoder has: they are compared, not admitted.
     inputs = check_inputs(bundle.modalities, engine.reads_tokens)
@@ -123,11 +123,11 @@ def test_an_engine_with_the_encoder_inside_reads_tokens_and_agrees_with_pytorch(
 
 def test_features_and_tokens_are_not_mistaken_for_each_other(source: TextSource, tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
-    inside = OnnxEngine(export_onnx(bundle, {"text": source}), bundle.modalities)
+    inside = OnnxEngine(write_graph(Order(bundle, text={"text": source})), bundle.modalities)
     with pytest.raises(FeatureError, match="text is read as tokens by this engine"):
         inside.run({"text": pad([np.ones((3, 384), np.float32)], 384)})
     with pytest.raises(FeatureError, match="text is read as features by this engine"):
-        OnnxEngine(export_onnx(bundle), bundle.modalities).run({"text": pad_tokens([np.array([1, 40, 2])])})
+        OnnxEngine(write_graph(Order(bundle)), bundle.modalities).run({"text": pad_tokens([np.array([1, 40, 2])])})
     with pytest.raises(FeatureError, match="text holds a negative token"):
         inside.run({"text": pad_tokens([np.array([1, -4, 2])])})
 
@@ -136,6 +136,6 @@ def test_features_and_tokens_are_not_mistaken_for_each_other(source: TextSource,
 def test_the_shipped_bundle_reads_words_with_the_real_encoder_inside() -> None:
     bundle = load_bundle(shipped_bundle())
     text = text_sources(bundle)
-    engine = OnnxEngine(export_onnx(bundle, text), bundle.modalities)
+    engine = OnnxEngine(write_graph(Order(bundle, text=text)), bundle.modalities)
     assert engine.reads_tokens == {"text"}
     assert admit(engine, bundle, text).largest_difference < 1e-5

@@ -1,0 +1,154 @@
+"""`medusa compile`: a bundle made executable, checked again, or looked into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from models.compile import EngineReport
+    from models.engines.tensorrt import BuildProgress
+    from models.inspection import Inspection
+
+_SLOWEST_SHOWN: Final = 10
+
+
+def _names(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in value.split(",")) if value else ()
+    if not all(names):
+        raise click.BadParameter(f"{value!r} has an empty name between its commas.")
+    return names
+
+
+@click.command("compile", epilog="Example: medusa compile --target onnx,tensorrt --precision fp32 --capability 8.6,8.9")
+@click.option(
+    "--bundle", "source", default="base", show_default=True, help="A bundle's folder, or a shipped one's name."
+)
+@click.option(
+    "--target",
+    "targets",
+    callback=_names,
+    default="onnx",
+    show_default=True,
+    help="onnx, tensorrt (whichever library is installed), tensorrt_rtx; several by comma.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    callback=_names,
+    default="fp32",
+    show_default=True,
+    help="fp32, or fp16 for TensorRT; several by comma.",
+)
+@click.option(
+    "--capability",
+    "capabilities",
+    callback=_names,
+    default="",
+    help="Compute capabilities to build for ahead of time, such as 8.9; several by comma. TensorRT for RTX builds for "
+    "them without a GPU; by default for 8.0, 8.6, 8.9 and 12.0.",
+)
+@click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
+@click.option("--check", is_flag=True, help="Compare the engine in the cache with PyTorch again; compile nothing.")
+@click.option("--inspect", "inspected", is_flag=True, help="Show inputs, layers, precision and memory of the engine.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The TOML file whose [weights] section holds; ./config.toml if there is one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, one object a line.")
+def compile_bundle(
+    source: str,
+    targets: tuple[str, ...],
+    precisions: tuple[str, ...],
+    capabilities: tuple[str, ...],
+    force: bool,
+    check: bool,
+    inspected: bool,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a bundle executable, compare its answers with PyTorch's, and keep the engine in the cache."""
+    from models.backbones.text_source import text_sources
+    from models.bundle import find_bundle, load_bundle
+    from models.compile import Order, check_engine, compile_engine
+    from models.errors import EngineError
+    from models.inspection import inspect
+    from models.weights_settings import load_weights_settings
+
+    bundle = load_bundle(find_bundle(source))
+    # What cannot be compiled is said before any weights are fetched.
+    wanted = [Order(bundle, t, p, capabilities=capabilities) for t in targets for p in precisions]
+    text = text_sources(bundle, load_weights_settings(config), progress=not as_json)
+    for one in wanted:
+        order = Order(bundle, one.target, one.precision, text, one.capabilities)
+        if check:
+            compiled = check_engine(order)
+        else:
+            with _progress(shown=not as_json) as progress:
+                compiled = compile_engine(order, force=force, progress=progress)
+        if compiled.fault is not None:
+            raise EngineError(compiled.fault)
+        inside = inspect(order, compiled) if inspected else None
+        if as_json:
+            more = {} if inside is None else {"inspection": asdict(inside)}
+            click.echo(json.dumps({**asdict(compiled.report), **more}))
+            continue
+        click.echo(_told(compiled.report, checked=check))
+        if inside is not None:
+            click.echo(_shown(inside))
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[BuildProgress], None] | None]:
+    """A bar on stderr while a long build goes on; where nobody looks, nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not shown or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("building", total=None)
+        yield lambda step: bars.update(task, description=step.phase[:40], completed=step.step, total=step.steps)
+
+
+def _told(report: EngineReport, *, checked: bool) -> str:
+    """A report in two lines."""
+    built = "from the cache" if report.cached else f"compiled in {report.seconds:.1f} s"
+    origin = "checked" if checked else built
+    if report.largest_difference is None or report.label_agreement is None:
+        cards = ", ".join(report.capabilities)
+        found = f"for compute capability {cards}; no GPU here runs it, so that it is checked where it is first used"
+    else:
+        found = (
+            f"largest difference from PyTorch {report.largest_difference:.1e}, labels agree in "
+            f"{report.label_agreement:.0%} of {report.rows} rows"
+        )
+    return f"{report.engine} {report.precision}: {origin}; {found}\n  {report.path}"
+
+
+def _shown(inside: Inspection) -> str:
+    """An engine taken apart, line by line."""
+    lines = [f"  {inside.engine}, {inside.precision}, {inside.size_bytes / 1e6:.1f} MB"]
+    if inside.weights_bytes is not None:
+        lines[0] += f", weights {inside.weights_bytes / 1e6:.1f} MB"
+    if inside.device_memory_bytes is not None:
+        lines[0] += f", memory of a call {inside.device_memory_bytes / 1e6:.1f} MB"
+    for title, tensors in (("in", inside.inputs), ("out", inside.outputs)):
+        lines += [f"  {title:<3} {t.name:<20} {t.dtype:<8} {list(t.shape)}" for t in tensors]
+    count = sum(inside.layers.values())
+    lines.append(f"  {count} layers: " + ", ".join(f"{number} {name}" for name, number in inside.layers.items()))
+    for name, ms in list(inside.layer_ms.items())[:_SLOWEST_SHOWN]:
+        lines.append(f"  {ms:8.3f} ms  {name}")
+    if inside.note is not None:
+        lines.append(f"  {inside.note}")
+    return "\n".join(lines)
