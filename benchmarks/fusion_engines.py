@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +20,7 @@ from benchmarks.place import Place
 from models.engines.base import Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
+from models.errors import EngineError
 from models.fused import FusedEnsemble
 from models.fused_graph import ensemble_graph
 from models.inputs import complete_features
@@ -109,6 +111,31 @@ def _captured(precision: Precision) -> Callable[[Ensemble, Place], Engine]:
     return opened
 
 
+def _tensorrt(precision: Precision) -> Callable[[Ensemble, Place], Engine]:
+    def opened(ensemble: Ensemble, place: Place) -> Engine:
+        del place
+        from models.engines.tensorrt import build_engine
+        from models.engines.tensorrt_runtime import TensorRTEngine
+        from models.engines.tensorrt_shapes import default_buckets
+
+        graph = ensemble_graph(ensemble, kind=np.float16 if precision == "fp16" else np.float32)
+        return TensorRTEngine(build_engine(graph, default_buckets(ensemble.modalities)).content, ensemble.modalities)
+
+    return opened
+
+
+def _where_tensorrt_is(place: Place) -> str | None:
+    if not place.on_gpu:
+        return _on_gpu(place)
+    from models.engines.tensorrt_library import tensorrt_library
+
+    try:
+        tensorrt_library()
+    except EngineError as error:
+        return str(error)
+    return None
+
+
 def _anywhere(_place: Place) -> str | None:
     return None
 
@@ -129,4 +156,6 @@ CONTENDERS: Final = (
     Contender("cuda_graph", "captured CUDA graph", _captured("fp32"), _on_gpu, weight_copies=3),
     Contender("cuda_graph", "captured CUDA graph, fp16", _captured("fp16"), _on_gpu, "fp16", weight_copies=3),
     Contender("cuda_graph", "captured CUDA graph, bf16", _captured("bf16"), _on_gpu, "bf16", weight_copies=3),
+    Contender("tensorrt", "TensorRT", _tensorrt("fp32"), _where_tensorrt_is, weight_copies=6),
+    Contender("tensorrt", "TensorRT, fp16", _tensorrt("fp16"), _where_tensorrt_is, "fp16", weight_copies=6),
 )
