@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import onnx
@@ -210,6 +211,57 @@ def test_with_an_encoder_inside_lanes_and_rows_give_what_the_whole_gives(
     dealt = OnnxEngine(ensemble_graph(ensemble, text=text, lanes=3), ensemble.modalities, threads=3)
     assert dealt.reads_tokens == {"text"}
     assert_same(dealt.run(inputs), whole)
+
+
+class Watched(onnxruntime.InferenceSession):  # type: ignore[misc]
+    """Notes which lanes are asked for; two lanes wait for each other, as they can only where both run at once."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.asked: list[int] = []
+        self._together = threading.Barrier(2, timeout=20)
+
+    def run(self, names: list[str], feed: dict[str, NDArray[np.generic]]) -> Any:
+        lane = int(feed[LANE_INPUT])
+        self.asked.append(lane)
+        if lane in (0, 1):
+            self._together.wait()
+        return super().run(names, feed)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
+    opened: list[Watched] = []
+
+    def open_one(*arguments: Any, **settings: Any) -> Watched:
+        opened.append(Watched(*arguments, **settings))
+        return opened[-1]
+
+    monkeypatch.setattr("models.engines.onnx.onnxruntime.InferenceSession", open_one)
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("threads", "count", "asked"), [(1, 3, [-1]), (2, 1, [0, 1, 2]), (2, 3, [0, 1, 2]), (4, 1, [0, 1, 2])]
+)
+def test_lanes_run_at_once_where_there_is_more_than_one_thread(
+    watched: list[Watched], threads: int, count: int, asked: list[int]
+) -> None:
+    ensemble = random_ensemble(MIXED, 0)
+    engine = OnnxEngine(ensemble_graph(ensemble, lanes=2), ensemble.modalities, threads=threads)
+    engine.run(batches(ensemble, [[2, 2, 2]] * count))
+    assert sorted(watched[0].asked) == asked
+
+
+@pytest.mark.parametrize(("count", "asked"), [(2, [0, 1, 2]), (3, [-1, -1])])
+def test_with_an_encoder_inside_more_rows_than_threads_are_dealt_as_rows(
+    watched: list[Watched], text: dict[str, TextGraph], count: int, asked: list[int]
+) -> None:
+    ensemble = random_ensemble(MIXED, 0)
+    engine = OnnxEngine(ensemble_graph(ensemble, text=text, lanes=2), ensemble.modalities, threads=2)
+    inputs: dict[str, PaddedBatch | TokenBatch] = {**batches(ensemble, [[2, 2, 2]] * count)}
+    engine.run({**inputs, "text": pad_tokens([np.array([1, 5, 2])] * count)})
+    assert sorted(watched[0].asked) == asked
 
 
 def test_callers_share_the_threads_without_waiting_for_each_other_or_mixing_answers() -> None:
