@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.hardware_limits import Precision
 from benchmarks.place import Place
+from models.compile import CPU_LANES
 from models.engines.base import Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
@@ -98,7 +99,7 @@ def _fused(ensemble: Ensemble, place: Place) -> Engine:
 
 
 def _onnx(ensemble: Ensemble, place: Place) -> Engine:
-    return OnnxEngine(ensemble_graph(ensemble), ensemble.modalities, threads=place.threads)
+    return OnnxEngine(ensemble_graph(ensemble, lanes=CPU_LANES), ensemble.modalities, threads=place.threads)
 
 
 def _captured(precision: Precision) -> Callable[[Ensemble, Place], Engine]:

@@ -32,7 +32,9 @@ PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {ONNX: ("fp32",), **dict.fromkeys(TENSORRT, ("fp32", "fp16"))}
 )
 """By target. Half precision keeps its weights in a CPU's memory and gains nothing there."""
-GRAPH_VERSION: Final = 4
+CPU_LANES: Final = 2
+"""Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
+GRAPH_VERSION: Final = 5
 """Raised when the same bundle would be written otherwise."""
 
 _VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")
@@ -185,7 +187,8 @@ def write_graph(order: Order) -> bytes:
 
     text = {name: source.graph() for name, source in order.inside.items()}
     kind = np.float16 if order.precision == "fp16" else np.float32
-    return ensemble_graph(order.bundle.ensemble(), text=text, kind=kind)
+    lanes = CPU_LANES if order.target == ONNX else 1
+    return ensemble_graph(order.bundle.ensemble(), text=text, kind=kind, lanes=lanes)
 
 
 def _built(order: Order, progress: Progress | None) -> tuple[bytes, tuple[str, ...]]:

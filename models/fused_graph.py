@@ -7,174 +7,37 @@ else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.deepser import DeepSER
-from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTE_NAMES
-from models.engines.onnx import OUTPUTS, feature_input, length_input, token_input
+from models.emotions import ATTRIBUTE_NAMES
+from models.engines.onnx import (
+    ALL_LANES,
+    ANSWERS_OUTPUT,
+    GIVEN_INPUT,
+    LANE_INPUT,
+    LANES_NOTE,
+    OUTPUTS,
+    feature_input,
+    length_input,
+    token_input,
+)
 from models.ensemble import Ensemble
 from models.errors import EngineError
-from models.fused_graph_layers import Kind, StackEmitter, States, Times, between, emit_times, in_kind
-from models.fused_weights import Fusion, Reader, Stack, fused_weights
+from models.fused_graph_lanes import Lane, deal
+from models.fused_graph_layers import Kind
+from models.fused_graph_members import LAYER_GROUPS, EnsembleEmitter, on_scale
+from models.fused_weights import Stack, fused_weights
 from models.graph import Graph, Value
 from models.meta import CENTRE, REACH
 from models.modalities import Modality
 from models.text_graph import TextGraph, emit_text_encoder
-
-LAYER_GROUPS: Final = ("readers", "first_fusion", "second_fusion", "head")
-"""What can stay in single precision by itself: the modalities' encoders, both fusion encoders, latent and answers."""
-
-
-class EnsembleEmitter:
-    """Writes the members of an ensemble over shared inputs."""
-
-    def __init__(
-        self,
-        graph: Graph,
-        features: Mapping[str, Value],
-        lengths: Mapping[str, Value],
-        kinds: Mapping[str, Kind] | None = None,
-    ) -> None:
-        """Takes the inputs.
-
-        Args:
-            graph: to add to.
-            features: per modality `[batch, time, dim]`.
-            lengths: per modality `[batch]`.
-            kinds: precision of each of `LAYER_GROUPS`; single by default. Features and answers are in single
-                precision whatever it is.
-        """
-        self._kinds = kinds or dict.fromkeys(LAYER_GROUPS, np.float32)
-        self._graph = graph
-        self._features = features
-        batch = graph.size(next(iter(lengths.values())), 0)
-        self._masks = {name: self._mask(features[name], lengths[name]) for name in features}
-        self._durations = {name: graph.size(features[name], 1) for name in features}
-        self._batch = batch
-        self._times: dict[tuple[tuple[str, ...], Kind], Times] = {}
-        self._standard: dict[tuple[str, bytes], Value] = {}
-
-    def members(self, stacks: Sequence[Stack], labels: int) -> tuple[Value, Value]:
-        """Every member's answer, whether it had something to read or not.
-
-        Returns:
-            Posteriors `[batch, members, labels]` and attributes `[batch, members, 3]`.
-        """
-        graph = self._graph
-        logits: list[Value] = []
-        attributes: list[Value] = []
-        for stack in stacks:
-            states = [self._read(reader) for reader in stack.readers]
-            for fusion in stack.fusions:
-                said = self._fuse(fusion, stack.readers, states)
-                logits.append(graph.reshape(said[0], (fusion.members, -1, labels)))
-                attributes.append(graph.reshape(said[1], (fusion.members, -1, 3)))
-        order = np.argsort([place for stack in stacks for place in stack.places])
-        return (
-            graph.op("Softmax", self._in_order(logits, order), axis=-1),
-            self._in_order(attributes, order),
-        )
-
-    def _in_order(self, answers: Sequence[Value], order: NDArray[np.int64]) -> Value:
-        together = self._graph.op("Concat", *answers, axis=0) if len(answers) > 1 else answers[0]
-        if not np.array_equal(order, np.arange(len(order))):
-            together = self._graph.op("Gather", together, self._graph.constant(order.astype(np.int64)), axis=0)
-        return self._graph.op("Transpose", together, perm=[1, 0, 2])
-
-    def _mask(self, features: Value, lengths: Value) -> Value:
-        """`[batch, 1, time]`, true on real frames."""
-        graph = self._graph
-        time = graph.op("Squeeze", graph.size(features, 1), graph.constant([0]))
-        zero, one = (graph.constant(np.array(number, dtype=np.int64)) for number in (0, 1))
-        positions = graph.op("Range", zero, time, one)
-        return graph.op("Less", positions, graph.reshape(lengths, (-1, 1, 1)))
-
-    def _times_of(self, modalities: tuple[str, ...], kind: Kind) -> Times:
-        """The time axis of modalities one behind the other."""
-        if (modalities, kind) not in self._times:
-            graph = self._graph
-            masks = [self._masks[name] for name in modalities]
-            mask = masks[0] if len(masks) == 1 else graph.op("Concat", *masks, axis=2)
-            time = self._durations[modalities[0]]
-            for name in modalities[1:]:
-                time = graph.op("Add", time, self._durations[name])
-            self._times[modalities, kind] = emit_times(graph, self._batch, time, mask, kind)
-        return self._times[modalities, kind]
-
-    def _read(self, reader: Reader) -> States:
-        graph = self._graph
-        members = reader.encoder.members
-        kind = self._kinds["readers"]
-        key = reader.modality, reader.mean.tobytes() + reader.scale.tobytes()
-        if key not in self._standard:
-            flat = graph.reshape(self._features[reader.modality], (-1, reader.mean.size))
-            centred = graph.op("Sub", flat, graph.constant(reader.mean))
-            standard = graph.op("Mul", centred, graph.constant(reader.scale))
-            self._standard[key] = between(graph, standard, np.float32, kind)
-        x = self._standard[key]
-        if reader.layers is not None:
-            count = reader.layers.shape[1]
-            dim = reader.mean.size // count
-            weights = graph.constant(in_kind(reader.layers, kind).reshape(members, 1, 1, count))
-            mixed = graph.op("MatMul", weights, graph.reshape(x, (-1, count, dim)))
-            x = graph.reshape(mixed, (members, -1, dim) if members > 1 else (-1, dim))
-        return StackEmitter(graph, members, kind).encoder(reader.encoder, x, self._times_of((reader.modality,), kind))
-
-    def _fuse(self, fusion: Fusion, readers: Sequence[Reader], states: Sequence[States]) -> tuple[Value, Value]:
-        graph = self._graph
-        members = fusion.members
-        own: list[States] = []
-        for name in fusion.modalities:
-            reader, start, stop = fusion.rows[name]
-            there = readers[reader].encoder.members
-            state = states[reader]
-            parts = (self._members(part, there, start, stop) for part in (state.h1, state.h2, state.h3))
-            own.append(States(*parts))
-        before, first_kind, second_kind, head_kind = (self._kinds[group] for group in LAYER_GROUPS)
-        summaries = [between(graph, state.h3, before, head_kind) for state in own]
-        if fusion.first is not None and fusion.second is not None:
-            width = fusion.latent.weight.shape[-1]
-            flat = (members, -1, width) if members > 1 else (-1, width)
-            times = self._times_of(fusion.modalities, first_kind)
-            first_input = between(graph, _joined(graph, [state.h1 for state in own], axis=-2), before, first_kind)
-            emitter = StackEmitter(graph, members, first_kind)
-            first = emitter.encoder(fusion.first, graph.reshape(first_input, flat), times)
-            unimodal = [between(graph, state.h2, before, second_kind) for state in own]
-            second_input = _joined(graph, [*unimodal, between(graph, first.h2, first_kind, second_kind)], axis=-2)
-            twice = self._times_of((*fusion.modalities, *fusion.modalities), second_kind)
-            emitter = StackEmitter(graph, members, second_kind)
-            second = emitter.encoder(fusion.second, graph.reshape(second_input, flat), twice)
-            summaries.append(between(graph, second.h3, second_kind, head_kind))
-        emitter = StackEmitter(graph, members, head_kind)
-        hidden = graph.op("Relu", emitter.linear(fusion.latent, _joined(graph, summaries, axis=-1)))
-        rated = between(graph, emitter.linear(fusion.to_attributes, hidden), head_kind, np.float32)
-        rated = graph.op("Sigmoid", rated)
-        logits = between(graph, emitter.linear(fusion.to_logits, hidden), head_kind, np.float32)
-        return logits, on_scale(graph, rated)
-
-    def _members(self, value: Value, there: int, start: int, stop: int) -> Value:
-        """Some of the members of a stack; one alone loses its axis."""
-        graph = self._graph
-        if stop - start == there:
-            return value
-        if stop - start == 1:
-            return graph.op("Gather", value, graph.constant(np.array(start, dtype=np.int64)), axis=0)
-        return graph.op("Slice", value, graph.constant([start]), graph.constant([stop]), graph.constant([0]))
-
-
-def on_scale(graph: Graph, share: Value) -> Value:
-    """From 0 to 1 to the scale of attributes."""
-    wide = graph.op("Mul", share, graph.constant(float(ATTRIBUTE_MAX - ATTRIBUTE_MIN)))
-    return graph.op("Add", wide, graph.constant(float(ATTRIBUTE_MIN)))
-
-
-def _joined(graph: Graph, values: Sequence[Value], axis: int) -> Value:
-    return graph.op("Concat", *values, axis=axis) if len(values) > 1 else values[0]
 
 
 def ensemble_graph(
@@ -183,8 +46,12 @@ def ensemble_graph(
     text: Mapping[str, TextGraph] = MappingProxyType({}),
     kind: Kind = np.float32,
     keep_fp32: Collection[str] = frozenset(),
+    lanes: int = 1,
 ) -> bytes:
     """A trained ensemble as one ONNX graph: inputs and lengths in, calibrated scores out; batch and times dynamic.
+
+    In several lanes the graph computes those members alone that it is asked for, and takes from outside what the others
+    say. Lanes run beside each other and are put together by one more call, see `models.engines.onnx`.
 
     Args:
         ensemble: whose answers to give.
@@ -192,10 +59,12 @@ def ensemble_graph(
         kind: precision of the members' layers; inputs, outputs, text encoders and the meta-classifier are in single
             precision whatever it is.
         keep_fp32: which of `LAYER_GROUPS` stay in single precision all the same.
+        lanes: parts that cores compute beside each other; fewer where members are of fewer shapes, or read one text
+            encoder. With one the graph knows of none.
 
     Raises:
-        EngineError: an unknown layer group, a weight that does not fit into the precision, the graph does not come out
-            valid, or an encoder gives other features than members read.
+        EngineError: an unknown layer group, no lane, a weight that does not fit into the precision, the graph does not
+            come out valid, or an encoder gives other features than members read.
         WeightsError: an encoder's checkpoint lacks a tensor.
     """
     unknown = set(keep_fp32) - set(LAYER_GROUPS)
@@ -203,14 +72,20 @@ def ensemble_graph(
         raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(LAYER_GROUPS)}")
     kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in LAYER_GROUPS}
     graph = Graph("medusa")
-    lengths = {m.name: graph.input(length_input(m.name), np.int64, ("batch",)) for m in ensemble.modalities}
-    features = {m.name: _features(graph, m, lengths[m.name], text.get(m.name)) for m in ensemble.modalities}
+    inputs = _Inputs.declare(graph, ensemble.modalities, text)
     members = [member for member in ensemble.members if isinstance(member, DeepSER)]
     stacks = fused_weights((m.config, m.numpy_state()) for m in members)
     labels = len(ensemble.labels)
-    posteriors, rated = EnsembleEmitter(graph, features, lengths, kinds).members(stacks, labels)
-    reads = np.array([[name in member.config.modalities for name in features] for member in members])
-    posteriors, rated = _fill_silent(graph, posteriors, rated, list(lengths.values()), reads, labels)
+    writer = _MembersWriter(graph, inputs, kinds, len(members), labels)
+    inside = {name: encoder.weights_a_token for name, encoder in text.items()}
+    dealt = deal(stacks, ensemble.modalities, inside, lanes)
+    said: Value | None = None
+    if len(dealt) == 1:
+        posteriors, rated = writer.at_once(stacks)
+    else:
+        posteriors, rated, said = writer.in_lanes(dealt)
+    reads = np.array([[name in member.config.modalities for name in inputs.lengths] for member in members])
+    posteriors, rated = _fill_silent(graph, posteriors, rated, list(inputs.lengths.values()), reads, labels)
     answers = _answers(graph, posteriors, rated, len(members) * (labels + len(ATTRIBUTE_NAMES)))
     meta = {name: value.numpy(force=True).astype(np.float64) for name, value in ensemble.meta.state_dict().items()}
     temperature = float(ensemble.state_dict()["temperature"])
@@ -219,18 +94,85 @@ def ensemble_graph(
     scores = (graph.op("Softmax", logits, axis=-1), on_scale(graph, graph.op("Sigmoid", attributes)))
     for name, value, width in zip(OUTPUTS, scores, (labels, len(ATTRIBUTE_NAMES)), strict=True):
         graph.output(name, value, np.float32, ("batch", width))
+    if said is not None:
+        graph.output(ANSWERS_OUTPUT, said, np.float32, writer.shape(len(members)))
+        graph.note(LANES_NOTE, json.dumps([lane.places for lane in dealt]))
     return graph.serialise()
 
 
-def _features(graph: Graph, modality: Modality, lengths: Value, text: TextGraph | None) -> Value:
-    """Of one modality, as the graph is given them or as it computes them from tokens."""
-    name = modality.name
-    if text is None:
-        return graph.input(feature_input(name), np.float32, ("batch", f"{name}_time", modality.dim))
-    if text.dim != modality.dim:
-        raise EngineError(f"the text encoder gives {text.dim} features a token, members read {modality.dim} of {name}")
-    tokens = graph.input(token_input(name), np.int64, ("batch", f"{name}_time"))
-    return emit_text_encoder(graph, text, tokens, lengths)
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What the graph reads."""
+
+    lengths: dict[str, Value]
+    sequences: dict[str, Value]
+    text: Mapping[str, TextGraph]
+
+    @classmethod
+    def declare(cls, graph: Graph, modalities: Sequence[Modality], text: Mapping[str, TextGraph]) -> _Inputs:
+        lengths = {m.name: graph.input(length_input(m.name), np.int64, ("batch",)) for m in modalities}
+        sequences = {}
+        for m in modalities:
+            time = f"{m.name}_time"
+            if m.name not in text:
+                sequences[m.name] = graph.input(feature_input(m.name), np.float32, ("batch", time, m.dim))
+                continue
+            if (dim := text[m.name].dim) != m.dim:
+                raise EngineError(f"the text encoder gives {dim} features a token, members read {m.dim} of {m.name}")
+            sequences[m.name] = graph.input(token_input(m.name), np.int64, ("batch", time))
+        return cls(lengths, sequences, text)
+
+    def features(self, graph: Graph, name: str) -> Value:
+        """Of one modality, as the graph is given them or as it computes them from tokens, here and now."""
+        if name not in self.text:
+            return self.sequences[name]
+        return emit_text_encoder(graph, self.text[name], self.sequences[name], self.lengths[name])
+
+
+@dataclass(frozen=True, slots=True)
+class _MembersWriter:
+    """Writes what the members say, silent ones included."""
+
+    graph: Graph
+    inputs: _Inputs
+    kinds: Mapping[str, Kind]
+    members: int
+    labels: int
+
+    def shape(self, members: int) -> tuple[str | int, ...]:
+        """Of posteriors and, behind them, attributes."""
+        return "batch", members, self.labels + len(ATTRIBUTE_NAMES)
+
+    def at_once(self, stacks: Sequence[Stack], modalities: Collection[str] | None = None) -> tuple[Value, Value]:
+        """Members over the modalities they read, all by default; see `EnsembleEmitter.members`."""
+        graph, inputs = self.graph, self.inputs
+        lengths = {n: length for n, length in inputs.lengths.items() if modalities is None or n in modalities}
+        features = {name: inputs.features(graph, name) for name in lengths}
+        return EnsembleEmitter(graph, features, lengths, self.kinds).members(stacks, self.labels)
+
+    def in_lanes(self, lanes: Sequence[Lane]) -> tuple[Value, Value, Value]:
+        """Posteriors and attributes of all members, and both as one tensor."""
+        graph = self.graph
+        lane = graph.input(LANE_INPUT, np.int64, ())
+        given = graph.input(GIVEN_INPUT, np.float32, self.shape(self.members))
+        every = graph.op("Equal", lane, graph.constant(np.array(ALL_LANES, dtype=np.int64)))
+
+        def answers(number: int, own: Lane) -> Value:
+            this = graph.op("Equal", lane, graph.constant(np.array(number, dtype=np.int64)))
+            return graph.choose(
+                graph.op("Or", every, this),
+                then=lambda: graph.op("Concat", *self.at_once(own.stacks, own.modalities), axis=2),
+                otherwise=lambda: graph.op("Gather", given, graph.constant(own.places), axis=1),
+                kind=np.float32,
+                shape=self.shape(len(own.places)),
+            )
+
+        joined = graph.op("Concat", *(answers(number, own) for number, own in enumerate(lanes)), axis=1)
+        order = np.argsort([place for own in lanes for place in own.places]).tolist()
+        said = graph.op("Gather", joined, graph.constant(order), axis=1)
+        part = (graph.constant([number]) for number in (0, self.labels, self.labels + len(ATTRIBUTE_NAMES), 2))
+        start, middle, end, axis = part
+        return graph.op("Slice", said, start, middle, axis), graph.op("Slice", said, middle, end, axis), said
 
 
 def _fill_silent(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NewType
 
 import numpy as np
@@ -37,6 +37,8 @@ class Graph:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
+        self._notes: dict[str, str] = {}
+        self._written = 0
 
     def input(self, name: str, kind: type[np.generic], shape: Sequence[Dim]) -> Value:
         """Declares an input."""
@@ -45,7 +47,7 @@ class Graph:
 
     def output(self, name: str, value: Value, kind: type[np.generic], shape: Sequence[Dim]) -> None:
         """Declares a tensor as an output under a name."""
-        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._add(helper.make_node("Identity", [value], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, _kind(kind), shape))
 
     def constant(self, array: NDArray[Any] | Sequence[int] | float) -> Value:
@@ -60,9 +62,39 @@ class Graph:
 
     def op(self, kind: str, *inputs: Value, **attributes: Any) -> Value:
         """Adds a node of one output."""
-        name = Value(f"{kind.lower()}_{len(self._nodes)}")
-        self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        name = Value(f"{kind.lower()}_{self._written}")
+        self._add(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
+
+    def choose(
+        self,
+        condition: Value,
+        then: Callable[[], Value],
+        otherwise: Callable[[], Value],
+        kind: type[np.generic],
+        shape: Sequence[Dim],
+    ) -> Value:
+        """One of two computations, of which only the chosen one runs.
+
+        Both are written to this graph as everything else is, and read whatever was written before. What is written in
+        one of them exists there only: it must not be kept for later. Constants are the graph's, as ever.
+
+        Args:
+            condition: one boolean.
+            then: writes what is computed where it is true.
+            otherwise: writes what is computed where it is false.
+            kind: of either result.
+            shape: of either result.
+        """
+        branches = {
+            "then_branch": self._branch("then", then, kind, shape),
+            "else_branch": self._branch("else", otherwise, kind, shape),
+        }
+        return self.op("If", condition, **branches)
+
+    def note(self, name: str, content: str) -> None:
+        """Something about the graph for whoever opens it; kept in the model's metadata."""
+        self._notes[name] = content
 
     def cast(self, value: Value, kind: type[np.generic]) -> Value:
         """The same numbers in another type."""
@@ -102,12 +134,31 @@ class Graph:
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="medusa-live"
         )
+        if self._notes:
+            helper.set_model_props(model, self._notes)
         try:
             onnx.checker.check_model(model, full_check=True)
             content: bytes = model.SerializeToString()
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
             raise EngineError(f"the graph of {self._name} is not valid ONNX: {error}") from error
         return content
+
+    def _branch(
+        self, name: str, write: Callable[[], Value], kind: type[np.generic], shape: Sequence[Dim]
+    ) -> onnx.GraphProto:
+        outer, self._nodes = self._nodes, []
+        try:
+            result = write()
+            if not any(result in node.output for node in self._nodes):
+                # A branch may not hand out what is not its own.
+                result = self.op("Identity", result)
+            return helper.make_graph(self._nodes, name, [], [helper.make_tensor_value_info(result, _kind(kind), shape)])
+        finally:
+            self._nodes = outer
+
+    def _add(self, node: onnx.NodeProto) -> None:
+        self._nodes.append(node)
+        self._written += 1
 
 
 def _kind(kind: type[np.generic]) -> int:

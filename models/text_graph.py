@@ -60,6 +60,11 @@ class TextGraph:
         """Features a token as it comes out."""
         return self.shape.hidden_size * (self.layers if self.stacked else 1)
 
+    @property
+    def weights_a_token(self) -> int:
+        """So many weights each token is multiplied with; what is looked up for it is not."""
+        return sum(array.size for name, array in self.tensors.items() if name.startswith("encoder."))
+
     @classmethod
     def read(cls, folder: Path, *, layers: int, stacked: bool = False) -> TextGraph:
         """Reads a checkpoint in the hub's format; neither PyTorch nor transformers is needed.

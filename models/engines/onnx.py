@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -19,10 +23,22 @@ from models.numeric_threads import threads_each
 
 OUTPUTS = ("probabilities", "attributes")
 
+LANE_INPUT: Final = "lane"
+"""Of a graph in lanes: which of them is computed; `ALL_LANES`, or a number that none has."""
+GIVEN_INPUT: Final = "given"
+"""`[batch, members, labels + 3]`: what the members of all other lanes say."""
+ANSWERS_OUTPUT: Final = "answers"
+"""The same, lanes that were computed put in their places."""
+LANES_NOTE: Final = "lanes"
+"""In the graph's metadata: the members of each lane, as JSON."""
+ALL_LANES: Final = -1
+
 _SMALL_BYTES: Final = 200_000_000
-"""Graphs up to here finish an operation sooner than a second thread wakes up: they compute rows in parallel instead."""
+"""Graphs up to here finish an operation sooner than a second thread wakes up: their threads compute lanes or rows."""
 
 _Feed = Mapping[str, NDArray[Any]]
+_Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
+_Result = TypeVar("_Result")
 
 
 def feature_input(modality: str) -> str:
@@ -40,6 +56,38 @@ def length_input(modality: str) -> str:
     return f"{modality}_lengths"
 
 
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """How a graph can be computed in parts."""
+
+    places: tuple[NDArray[np.int64], ...]
+    """The members of each lane."""
+    members: int
+    width: int
+    """Numbers a member says."""
+
+    @classmethod
+    def of(cls, session: onnxruntime.InferenceSession) -> _Lanes | None:
+        """As the graph says; None where it is computed as a whole."""
+        if LANE_INPUT not in {entry.name for entry in session.get_inputs()}:
+            return None
+        shapes = {entry.name: entry.shape for entry in session.get_outputs()}
+        note = session.get_modelmeta().custom_metadata_map.get(LANES_NOTE)
+        try:
+            _, members, width = shapes[ANSWERS_OUTPUT]
+            places = tuple(np.array(own, dtype=np.int64) for own in json.loads(note or "null"))
+            whole = sorted(int(place) for own in places for place in own) == list(range(members))
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError(f"the graph does not say which members its lanes compute: {error!r}") from error
+        if not whole:
+            raise EngineError(f"the graph's lanes compute members {note}, not each of {members} once")
+        return cls(places, members, width)
+
+    def nothing(self, rows: int) -> NDArray[np.float32]:
+        """What is given where no member has been computed."""
+        return np.zeros((rows, self.members, self.width), dtype=np.float32)
+
+
 class OnnxEngine:
     """Runs an exported graph; thread-safe, as ONNX Runtime sessions are."""
 
@@ -48,8 +96,8 @@ class OnnxEngine:
     def __init__(self, graph: Path | bytes, modalities: tuple[Modality, ...], *, threads: int = 0) -> None:
         """Opens a graph.
 
-        A small graph gives each of its threads some rows of a batch, and one thread alone to a single row; a large one
-        gives all of them to each operation.
+        The threads of a small graph compute its lanes beside each other where it has any, else some rows of a batch
+        each, and one thread alone a single row; a large graph gives all of them to each operation.
 
         Args:
             graph: an exported file or its content; see `models.compile`.
@@ -57,13 +105,14 @@ class OnnxEngine:
             threads: CPU threads a call may use; 0 for as many as the process has processors.
 
         Raises:
-            EngineError: ONNX Runtime cannot read it, or its inputs are not those of the bundle.
+            EngineError: ONNX Runtime cannot read it, its inputs are not those of the bundle, or it does not say what
+                its lanes are.
         """
         allowed = threads or threads_each(1)
         size = len(graph) if isinstance(graph, bytes) else graph.stat().st_size if graph.is_file() else 0
-        rows_apart = size <= _SMALL_BYTES and allowed > 1
+        parts_apart = size <= _SMALL_BYTES and allowed > 1
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1 if rows_apart else allowed
+        options.intra_op_num_threads = 1 if parts_apart else allowed
         options.log_severity_level = 3
         # Between segments the cores belong to the encoder and the decoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -76,10 +125,11 @@ class OnnxEngine:
         found = {entry.name for entry in self._session.get_inputs()}
         self.reads_tokens = frozenset(m.name for m in modalities if token_input(m.name) in found)
         expected = {self._sequence_input(m.name) for m in modalities} | {length_input(m.name) for m in modalities}
-        if found != expected:
+        if found - {LANE_INPUT, GIVEN_INPUT} != expected:
             raise EngineError(f"the graph reads {sorted(found)}, the bundle gives {sorted(expected)}")
+        self._lanes = _Lanes.of(self._session)
         self._threads = allowed
-        self._pool = ThreadPoolExecutor(allowed - 1, thread_name_prefix="onnx-rows") if rows_apart else None
+        self._pool = ThreadPoolExecutor(allowed - 1, thread_name_prefix="onnx") if parts_apart else None
 
     def run(self, inputs: EngineInputs) -> EngineOutput:
         """Scores a batch; see `Engine.run`."""
@@ -89,18 +139,67 @@ class OnnxEngine:
             feed[self._sequence_input(name)] = batch.tokens if isinstance(batch, TokenBatch) else batch.features
             feed[length_input(name)] = batch.lengths
             size = len(batch)
-        if self._pool is None or size == 1:
-            return EngineOutput(*self._compute(feed))
-        shares = [rows for rows in np.array_split(np.arange(size), self._threads) if rows.size]
-        parts = [{name: array[rows[0] : rows[-1] + 1] for name, array in feed.items()} for rows in shares]
-        others = [self._pool.submit(self._compute, part) for part in parts[1:]]
-        answers = [self._compute(parts[0]), *(other.result() for other in others)]
-        probabilities, attributes = (np.concatenate(column) for column in zip(*answers, strict=True))
-        return EngineOutput(probabilities, attributes)
+        if self._pool is None:
+            return EngineOutput(*self._scores(feed, size))
+        # An encoder inside makes one lane longer than the others; rows for every thread leave less to wait for.
+        if self._lanes is None or (self.reads_tokens and size > self._threads):
+            return EngineOutput(*self._in_rows(self._pool, feed, size))
+        return EngineOutput(*self._in_lanes(self._pool, self._lanes, feed, size))
 
-    def _compute(self, feed: _Feed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _in_rows(self, pool: ThreadPoolExecutor, feed: _Feed, size: int) -> _Scores:
+        """Each share of the rows by itself."""
+        shares = _deal(size, self._threads)
+        found = _beside(pool, [partial(self._scores, _of(feed, rows), rows.stop - rows.start) for rows in shares])
+        probabilities, attributes = (np.concatenate(column) for column in zip(*found, strict=True))
+        return probabilities, attributes
+
+    def _in_lanes(self, pool: ThreadPoolExecutor, lanes: _Lanes, feed: _Feed, size: int) -> _Scores:
+        """Each lane of each share of the rows by itself, then the scores of all of them together."""
+        nothing, answers = lanes.nothing(size), lanes.nothing(size)
+
+        def compute(lane: int, rows: slice) -> None:
+            asked = {**_of(feed, rows), LANE_INPUT: np.array(lane, dtype=np.int64), GIVEN_INPUT: nothing[rows]}
+            (said,) = self._session.run([ANSWERS_OUTPUT], asked)
+            own = lanes.places[lane]
+            answers[rows, own] = np.asarray(said)[:, own]
+
+        count = len(lanes.places)
+        shares = _deal(size, max(1, self._threads // count))
+        _beside(pool, [partial(compute, lane, rows) for rows in shares for lane in range(count)])
+        # A lane that there is none of: everything is given.
+        return self._scores(feed, size, count, answers)
+
+    def _scores(
+        self, feed: _Feed, size: int, lane: int = ALL_LANES, given: NDArray[np.float32] | None = None
+    ) -> _Scores:
+        if self._lanes is not None:
+            own = self._lanes.nothing(size) if given is None else given
+            feed = {**feed, LANE_INPUT: np.array(lane, dtype=np.int64), GIVEN_INPUT: own}
         probabilities, attributes = self._session.run(list(OUTPUTS), feed)
         return np.asarray(probabilities), np.asarray(attributes)
 
     def _sequence_input(self, modality: str) -> str:
         return token_input(modality) if modality in self.reads_tokens else feature_input(modality)
+
+
+def _beside(pool: ThreadPoolExecutor, tasks: Sequence[Callable[[], _Result]]) -> list[_Result]:
+    """Runs tasks on the threads of a pool and on this one.
+
+    This thread takes what none of the others has begun: it waits for running tasks only, however many callers there
+    are.
+    """
+    others = [pool.submit(task) for task in tasks[1:]]
+    first = tasks[0]()
+    rest = zip(tasks[1:], others, strict=True)
+    return [first, *(task() if other.cancel() else other.result() for task, other in rest)]
+
+
+def _deal(rows: int, shares: int) -> list[slice]:
+    """Rows in so many shares of about one size, or in fewer, so that none is empty."""
+    count = max(1, min(shares, rows))
+    bounds = [rows * share // count for share in range(count + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
+
+
+def _of(feed: _Feed, rows: slice) -> _Feed:
+    return {name: array[rows] for name, array in feed.items()}

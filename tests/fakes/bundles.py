@@ -47,6 +47,7 @@ def tiny_bundle(
     seed: int = 0,
     members: dict[str, tuple[str, ...]] | None = None,
     layers: dict[str, int] | None = None,
+    widths: dict[str, int] | None = None,
 ) -> Bundle:
     """Writes a bundle of tiny random members to `folder` and loads it.
 
@@ -56,18 +57,20 @@ def tiny_bundle(
         seed: of their weights.
         members: modalities by member.
         layers: hidden layers that stand side by side in a modality, where there are several.
+        widths: of single members, where they are not `width`.
     """
     torch.manual_seed(seed)
     stacked = layers or {}
     chosen = MEMBERS if members is None else members
     trained = {}
     for name, modalities in chosen.items():
+        own = (widths or {}).get(name, width)
         config = DeepSERConfig(
             modalities=modalities,
             dims=tuple(_dim(m) for m in modalities),
             labels=len(LABELS),
-            width=width,
-            feed_forward=2 * width,
+            width=own,
+            feed_forward=2 * own,
             layers=tuple(stacked.get(m, 1) for m in modalities),
         )
         member = DeepSER(config)

@@ -27,10 +27,13 @@ from models.modalities import PaddedBatch
 from tests.fakes.ensembles import config, configs, random_batch, random_ensemble, rows, some_row_is_read
 
 
+def batches(inputs: dict[str, Tensor], frames: dict[str, Tensor]) -> dict[str, PaddedBatch]:
+    return {name: PaddedBatch(inputs[name].numpy(), frames[name].numpy()) for name in inputs}
+
+
 def answered(ensemble: Ensemble, inputs: dict[str, Tensor], frames: dict[str, Tensor]) -> EngineOutput:
     """What ONNX Runtime makes of the graph."""
-    engine = OnnxEngine(ensemble_graph(ensemble), ensemble.modalities, threads=1)
-    return engine.run({name: PaddedBatch(inputs[name].numpy(), frames[name].numpy()) for name in inputs})
+    return OnnxEngine(ensemble_graph(ensemble), ensemble.modalities, threads=1).run(batches(inputs, frames))
 
 
 def assert_same(ensemble: Ensemble, inputs: dict[str, Tensor], frames: dict[str, Tensor]) -> None:
@@ -175,9 +178,8 @@ def test_any_layer_groups_stay_in_single_precision(
 ) -> None:
     ensemble = random_ensemble(shapes, seed)
     inputs, frames = random_batch(ensemble, some_row_is_read(lengths, len(ensemble.modalities)), 1)
-    batches = {name: PaddedBatch(inputs[name].numpy(), frames[name].numpy()) for name in inputs}
-    found = InHalfPrecision(ensemble_graph(ensemble, kind=np.float16, keep_fp32=kept)).run(batches)
-    wanted = OnnxEngine(ensemble_graph(ensemble), ensemble.modalities, threads=1).run(batches)
+    found = InHalfPrecision(ensemble_graph(ensemble, kind=np.float16, keep_fp32=kept)).run(batches(inputs, frames))
+    wanted = answered(ensemble, inputs, frames)
     # Random weights are steeper than trained ones.
     np.testing.assert_allclose(found.probabilities, wanted.probabilities, rtol=0, atol=0.1)
 

@@ -19,9 +19,10 @@ from models.engines.launchers import EagerLauncher
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError, FeatureError
+from models.fused_graph import ensemble_graph
 from models.inputs import Features, prepare
 from models.modalities import PaddedBatch, pad
-from tests.fakes.bundles import CompiledBundle, tiny_bundle
+from tests.fakes.bundles import MEMBERS, CompiledBundle, tiny_bundle
 
 NAMES = ("acoustic", "prosody", "text")
 DIMS = {"acoustic": 512, "prosody": 52, "text": 384}
@@ -39,12 +40,20 @@ def onnx_engine(compiled: CompiledBundle) -> OnnxEngine:
 
 
 @pytest.fixture(scope="session")
+def lanes_engine(tmp_path_factory: pytest.TempPathFactory) -> OnnxEngine:
+    """Members of three shapes in two lanes; a batch is cut in two beside that."""
+    folder = tmp_path_factory.mktemp("lanes") / "bundle"
+    bundle = tiny_bundle(folder, widths={name: 4 + 4 * place for place, name in enumerate(MEMBERS)})
+    return OnnxEngine(ensemble_graph(bundle.ensemble(), lanes=2), bundle.modalities, threads=4)
+
+
+@pytest.fixture(scope="session")
 def cuda_engine(compiled: CompiledBundle) -> CudaEngine:
     """On the CPU, where nothing is captured."""
     return CudaEngine(compiled.bundle.ensemble(), launcher=EagerLauncher())
 
 
-@pytest.fixture(params=["torch_engine", "onnx_engine", "cuda_engine"], scope="session")
+@pytest.fixture(params=["torch_engine", "onnx_engine", "lanes_engine", "cuda_engine"], scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.getfixturevalue(request.param)
     return found
