@@ -13,6 +13,7 @@ from models.bundle import Bundle, save_bundle
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 from trainer.assembly import RunSpec, load_utterances, may_train_on
 from trainer.attribute_norms import SOURCE as NORMS_SOURCE
+from trainer.check_clips import choose_clips
 from trainer.corpora.manifest import Corpus
 from trainer.model_card import model_card
 from trainer.recipe import Recipe
@@ -82,6 +83,7 @@ def export_bundle(
         "recipe": _recipe_to_keep(recipe),
         "metrics": dict(metrics),
     }
+    check = choose_clips(trained.development, recipe, loaded)
     return save_bundle(
         folder,
         manifest=manifest,
@@ -90,8 +92,9 @@ def export_bundle(
             for member, model in trained.members.items()
         },
         meta={key: value.numpy() for key, value in trained.meta.state_dict().items()},
-        model_card=model_card(manifest),
+        model_card=model_card(manifest, check_clips=0 if check is None else len(check)),
         speaker=trained.standardisation,
+        check=check,
     )
 
 
