@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from models.agreement import Agreement, agreement, differences, joined
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
-from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
+from models.check_clips import CheckClips
 from models.engines.base import Engine, EngineOutput
 from models.errors import EngineError
+from models.layer_suggestion import suggest
 from models.modalities import EngineInputs, Modality, PaddedBatch, TokenBatch, pad, pad_tokens
 
 TOLERANCE: Final = 1e-4
 """Largest difference of any score from PyTorch's at which an engine in single precision is admitted."""
 
+SINGLE: Final = "fp32"
+REDUCED: Final = ("fp16", "bf16", "int8", "fp8")
+LEAST_LABEL_AGREEMENT: Final = 0.995
+"""Share of clips that must keep their label in a reduced precision."""
+LARGEST_MOVE: Final = 0.02
+"""Most that a score, or an attribute divided by its range, may move in a reduced precision."""
+
+_SUGGESTION_ROWS: Final = 24
+"""Rows that went furthest astray, on which layer groups are tried."""
 _LEAST_ROWS: Final = 12
 _FRAMES: Final = (1, 60)
 _PLAIN_TOKENS: Final = (1000, 20_000)
 """Of BERT's vocabulary: words and parts of words, no special token."""
 _OPENS, _CLOSES = 101, 102
 _SEED: Final = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How an engine's answers compare with PyTorch's."""
-
-    largest_difference: float
-    """Of any probability, or attribute divided by its range."""
-    label_agreement: float
-    """Share of rows with the same most probable label."""
-    rows: int
 
 
 class Reference:
@@ -63,7 +64,11 @@ class Reference:
         Raises:
             FeatureError: as `Engine.run`.
         """
-        return self._engine.run({name: self._features(name, batch) for name, batch in inputs.items()})
+        return self._engine.run(self.features(inputs))
+
+    def features(self, inputs: EngineInputs) -> dict[str, PaddedBatch]:
+        """The same inputs as features throughout: what is tokens is encoded."""
+        return {name: self._features(name, batch) for name, batch in inputs.items()}
 
     def _features(self, name: str, batch: PaddedBatch | TokenBatch) -> PaddedBatch:
         if isinstance(batch, PaddedBatch):
@@ -73,20 +78,89 @@ class Reference:
         return pad([next(features) if length else None for length in batch.lengths], self._dims[name])
 
 
-def admit(engine: Engine, bundle: Bundle, text: Mapping[str, TextSource]) -> Agreement:
-    """Compares an engine with PyTorch on random inputs of many lengths, modalities missing in every combination.
+def admit(engine: Engine, bundle: Bundle, text: Mapping[str, TextSource], precision: str = SINGLE) -> Agreement:
+    """Compares an engine with PyTorch, on random inputs and on the bundle's clips.
+
+    Random inputs have many lengths, and modalities missing in every combination. In single precision every score must
+    agree on all rows. A reduced precision has to pass the gate on the clips, where it must move few labels and no score
+    by much, and only be finite on random inputs; where the bundle has no clips, these stand in for them and the
+    agreement counts none.
 
     Args:
         engine: to be checked.
         bundle: what it runs.
-        text: by modality, the encoders of what the engine reads as tokens.
+        text: by modality, the encoders of what the engine reads as tokens, and of what the clips hold as tokens.
+        precision: what the engine computes in, `fp32` or one of `REDUCED`.
 
     Raises:
-        EngineError: it does not agree to `TOLERANCE`.
+        EngineError: it does not agree; of a reduced precision the message names the layer group to keep in single. Or
+            an unknown precision, or one that is reduced while the clips cannot be read for lack of a text encoder.
+        BundleError: the bundle's files do not fit its manifest.
+        WeightsError: a text encoder cannot be loaded.
     """
-    inputs = check_inputs(bundle.modalities, engine.reads_tokens)
-    inside = {name: source for name, source in text.items() if name in engine.reads_tokens}
-    found = agreement(Reference(bundle, inside).run(inputs), engine.run(inputs))
+    if precision != SINGLE and precision not in REDUCED:
+        raise EngineError(f"no precision {precision!r}: there are {', '.join((SINGLE, *REDUCED))}")
+    clips = _readable_clips(bundle, engine, text, precision)
+    wanted = engine.reads_tokens | (clips.tokens.keys() if clips is not None else set())
+    reference = Reference(bundle, {name: source for name, source in text.items() if name in wanted})
+    random = _compare(engine, reference, [check_inputs(bundle.modalities, engine.reads_tokens)])
+    on_clips = None if clips is None else _compare(engine, reference, clips.inputs(bundle.modalities))
+    if precision == SINGLE:
+        return _agrees(random, on_clips)
+    if on_clips is not None and not random.answer_is_finite:
+        raise EngineError(f"the engine in {precision} answers random inputs with what is no number")
+    return _passes_the_gate(random, on_clips, bundle, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What PyTorch and an engine say of the same rows."""
+
+    inputs: list[dict[str, PaddedBatch]]
+    """Batch by batch, as features."""
+    wanted: EngineOutput
+    """Of all batches one behind the other."""
+    answer: EngineOutput
+
+    @property
+    def answer_is_finite(self) -> bool:
+        return bool(np.isfinite(self.answer.probabilities).all() and np.isfinite(self.answer.attributes).all())
+
+
+def _readable_clips(
+    bundle: Bundle, engine: Engine, text: Mapping[str, TextSource], precision: str
+) -> CheckClips | None:
+    """The bundle's clips as far as engine and reference can both be given them."""
+    clips = bundle.check_clips()
+    if clips is None:
+        return None
+    unread = {name for name in clips.tokens if name not in text} | (clips.features.keys() & engine.reads_tokens)
+    if unread and precision != SINGLE:
+        raise EngineError(
+            f"the bundle's clips hold {', '.join(sorted(unread))} otherwise than the engine reads it: a reduced "
+            "precision is admitted on whole clips, so give the text encoder of a modality that is stored as tokens"
+        )
+    return clips.without(unread) if unread else clips
+
+
+def _compare(
+    engine: Engine, reference: Reference, batches: Iterable[Mapping[str, PaddedBatch | TokenBatch]]
+) -> _Compared:
+    inputs: list[dict[str, PaddedBatch]] = []
+    wanted: list[EngineOutput] = []
+    found: list[EngineOutput] = []
+    for batch in batches:
+        features = reference.features(batch)
+        inputs.append(features)
+        wanted.append(reference.run(features))
+        found.append(engine.run({n: b if n in engine.reads_tokens else features[n] for n, b in batch.items()}))
+    return _Compared(inputs, joined(wanted), joined(found))
+
+
+def _agrees(random: _Compared, on_clips: _Compared | None) -> Agreement:
+    parts = [random] if on_clips is None else [random, on_clips]
+    clips = 0 if on_clips is None else len(on_clips.wanted.probabilities)
+    found = agreement(joined([part.wanted for part in parts]), joined([part.answer for part in parts]), clips)
     # Not `>`: a difference that is not a number must not pass.
     if not found.largest_difference <= TOLERANCE:
         raise EngineError(
@@ -95,12 +169,48 @@ def admit(engine: Engine, bundle: Bundle, text: Mapping[str, TextSource]) -> Agr
     return found
 
 
-def agreement(reference: EngineOutput, found: EngineOutput) -> Agreement:
-    """How far two answers to the same batch lie apart."""
-    scores = np.abs(reference.probabilities - found.probabilities).max()
-    attributes = np.abs(reference.attributes - found.attributes).max() / (ATTRIBUTE_MAX - ATTRIBUTE_MIN)
-    agreed = reference.probabilities.argmax(axis=1) == found.probabilities.argmax(axis=1)
-    return Agreement(float(np.maximum(scores, attributes)), float(agreed.mean()), len(agreed))
+def _passes_the_gate(random: _Compared, on_clips: _Compared | None, bundle: Bundle, precision: str) -> Agreement:
+    decides = random if on_clips is None else on_clips
+    rows = len(decides.wanted.probabilities)
+    found = agreement(decides.wanted, decides.answer, 0 if on_clips is None else rows)
+    if _within_the_gate(found):
+        return found
+    on_what = f"{rows} random inputs, for want of clips," if on_clips is None else f"the bundle's {rows} clips"
+    worst = np.argsort(differences(decides.wanted, decides.answer))[-_SUGGESTION_ROWS:]
+    rated = suggest(bundle.ensemble(), *_picked(decides, worst, bundle.modalities))
+    # The graph is computed in half precision: of other precisions it does not tell whether the engine is at fault.
+    graph_passes = precision == "fp16" and rated.without <= LARGEST_MOVE
+    blame = "; the graph alone passes, so look for a fault of the engine first" if graph_passes else ""
+    raise EngineError(
+        f"the engine in {precision} is not admitted: on {on_what} {found.label_agreement:.2%} of labels agree with "
+        f"PyTorch, {LEAST_LABEL_AGREEMENT:.2%} are needed, and a score moves by {found.largest_difference:.4f}, "
+        f"{LARGEST_MOVE:g} is allowed; {rated}{blame}"
+    )
+
+
+def _within_the_gate(found: Agreement) -> bool:
+    # Not `>`, as above.
+    return found.label_agreement >= LEAST_LABEL_AGREEMENT and found.largest_difference <= LARGEST_MOVE
+
+
+def _picked(
+    compared: _Compared, rows: NDArray[np.int64], modalities: Sequence[Modality]
+) -> tuple[dict[str, PaddedBatch], EngineOutput]:
+    """Some rows of all batches as one batch of every modality, and what PyTorch says of them."""
+    places = [(number, row) for number, batch in enumerate(compared.inputs) for row in range(_rows(batch))]
+    features: dict[str, PaddedBatch] = {}
+    for modality in modalities:
+        chosen: list[NDArray[np.float32] | None] = []
+        for number, row in (places[position] for position in rows):
+            batch = compared.inputs[number].get(modality.name)
+            length = 0 if batch is None else int(batch.lengths[row])
+            chosen.append(None if batch is None or not length else batch.features[row, :length])
+        features[modality.name] = pad(chosen, modality.dim)
+    return features, EngineOutput(compared.wanted.probabilities[rows], compared.wanted.attributes[rows])
+
+
+def _rows(batch: Mapping[str, PaddedBatch]) -> int:
+    return len(next(iter(batch.values())))
 
 
 def check_inputs(

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from models.bundle_files import Tensors, file_entry, fill, publish_folder, read_tensors, verify_files, write_tensors
-from models.bundle_manifest import FORMAT_VERSION, MANIFEST_FILE, MODEL_CARD_FILE, Manifest, MemberEntry
+from models.bundle_manifest import FORMAT_VERSION, MANIFEST_FILE, MODEL_CARD_FILE, Manifest, MemberEntry, ModalityEntry
+from models.check_clips import CheckClips, read_check_clips, write_check_clips
 from models.emotions import LabelSet
 from models.errors import BundleError, FeatureError
 from models.modalities import Modality
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _META_FILE: Final = "meta.safetensors"
 _SPEAKER_FILE: Final = "speaker.safetensors"
+_CHECK_FILE: Final = "check.safetensors"
 _PRETRAINED: Final = Path(__file__).parent / "pretrained"
 
 
@@ -80,6 +82,16 @@ class Bundle:
             if mean.size != dims[name]:
                 raise BundleError(f"{path}: prior of {name} has {mean.size} features, expected {dims[name]}")
         return SpeakerStandardisation(priors)
+
+    def check_clips(self) -> CheckClips | None:
+        """The clips that engines of this bundle are checked on; None where it has none.
+
+        Raises:
+            BundleError: their file is damaged, or does not fit the modalities.
+        """
+        if self.manifest.check_file is None:
+            return None
+        return read_check_clips(self.folder / self.manifest.check_file, self.modalities)
 
     @property
     def abstain_below(self) -> float:
@@ -173,7 +185,9 @@ def load_bundle(folder: Path) -> Bundle:
     verify_files(folder, manifest.files)
     for name in manifest.tensor_files:
         read_tensors(folder / name)
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    bundle.check_clips()
+    return bundle
 
 
 def save_bundle(
@@ -184,6 +198,7 @@ def save_bundle(
     meta: Tensors,
     model_card: str,
     speaker: SpeakerStandardisation | None = None,
+    check: CheckClips | None = None,
 ) -> Bundle:
     """Writes a bundle in one step: the folder appears whole and valid, or not at all.
 
@@ -196,6 +211,7 @@ def save_bundle(
         meta: weights of the meta-classifier.
         model_card: Markdown.
         speaker: the priors members were trained under.
+        check: clips of speakers that no member was trained on, for engines to be checked on.
 
     Raises:
         BundleError: what was written is no valid bundle, or it cannot be written.
@@ -215,6 +231,9 @@ def save_bundle(
             tensors = {f"{name}_mean": prior.mean for name, prior in priors.items()}
             tensors |= {f"{name}_deviation": prior.deviation for name, prior in priors.items()}
             write_tensors(scratch / _SPEAKER_FILE, tensors)
+        if check is not None:
+            read = [ModalityEntry.model_validate(entry).modality() for entry in manifest.get("modalities", ())]
+            write_check_clips(scratch / _CHECK_FILE, check, read)
         files = {path.name: file_entry(path) for path in sorted(scratch.iterdir())}
         checked = Manifest.model_validate(
             {
@@ -227,6 +246,7 @@ def save_bundle(
                     for name, prior in priors.items()
                 },
                 "speaker_file": _SPEAKER_FILE if priors else None,
+                "check_file": None if check is None else _CHECK_FILE,
                 "files": files,
             }
         )

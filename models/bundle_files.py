@@ -53,8 +53,12 @@ def verify_files(folder: Path, expected: Mapping[str, FileEntry]) -> None:
         raise BundleError(f"{folder / foreign[0]}: not listed in the manifest, so nothing vouches for it; move it away")
 
 
-def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+def read_tensors(path: Path, *, integers: bool = False) -> dict[str, NDArray[Any]]:
     """All tensors of a safetensors file.
+
+    Args:
+        path: where it lies.
+        integers: whether it may hold whole numbers too, as weights never are.
 
     Raises:
         BundleError: it is no such file, holds a type NumPy does not know, or values that are not finite.
@@ -66,7 +70,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     except KeyError as error:
         raise BundleError(f"{path}: tensors of type {error} are not read; store float16 or float32") from error
     for name, array in tensors.items():
-        if not np.issubdtype(array.dtype, np.floating):
+        if not np.issubdtype(array.dtype, np.floating) and not (integers and np.issubdtype(array.dtype, np.integer)):
             raise BundleError(f"{path}: tensor {name} holds {array.dtype}, expected float16 or float32")
         if not np.isfinite(array).all():
             raise BundleError(f"{path}: tensor {name} holds values that are not finite")

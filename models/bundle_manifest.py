@@ -141,6 +141,8 @@ class Manifest(_Entry):
     speaker_standardisation: dict[Name, SpeakerEntry] = Field(default_factory=dict)
     """By modality; the means and deviations lie in `speaker_file`."""
     speaker_file: Name | None = None
+    check_file: Name | None = None
+    """Clips that engines are checked on, see `models.check_clips`; a bundle may do without."""
     calibration: CalibrationEntry
     corpora: tuple[CorpusEntry, ...]
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -175,7 +177,8 @@ class Manifest(_Entry):
             raise ValueError("speaker_standardisation: names a modality that is not listed")
         if bool(self.speaker_standardisation) != (self.speaker_file is not None):
             raise ValueError("speaker_file: must be given just where speaker_standardisation is")
-        for file in (*self.tensor_files, MODEL_CARD_FILE):
+        checks = () if self.check_file is None else (self.check_file,)
+        for file in (*self.tensor_files, *checks, MODEL_CARD_FILE):
             if file not in self.files:
                 raise ValueError(f"files: {file} is not listed")
         for file in self.files:

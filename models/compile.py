@@ -58,6 +58,8 @@ class EngineReport:
     label_agreement: float | None
     """Share of checked rows with the same most probable label; None likewise."""
     rows: int
+    clips: int
+    """Of the bundle's own, among these rows."""
     seconds: float
     """Graph, build and check."""
     cached: bool
@@ -88,6 +90,8 @@ class Order:
     """By modality, text encoders to put inside where they can be written."""
     capabilities: Sequence[str] = ()
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
+    keep_fp32: Sequence[str] = ()
+    """Layer groups that stay in single precision all the same, see `models.fused_graph_members.LAYER_GROUPS`."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS.get(self.target, ()):
@@ -95,6 +99,8 @@ class Order:
             raise EngineError(f"cannot compile to {self.target} in {self.precision}: this release compiles to {known}")
         if self.capabilities and self.target not in TENSORRT:
             raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
+        if self.keep_fp32 and self.precision == "fp32":
+            raise EngineError("everything is in fp32 already: layer groups are kept in it in another precision")
 
     @property
     def inside(self) -> dict[str, TextSource]:
@@ -132,7 +138,7 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
         started = time.perf_counter()
         content, capabilities = _built(order, progress)
         report = EngineReport(
-            order.target, order.precision, "", len(content), None, None, 0, 0.0, cached=False, capabilities=capabilities
+            order.target, order.precision, "", len(content), None, None, 0, 0, 0.0, False, capabilities
         )
         report = replace(_checked(order, content, report), seconds=time.perf_counter() - started)
         return _kept(store, order, CompiledEngine(content, report))
@@ -188,7 +194,7 @@ def write_graph(order: Order) -> bytes:
     text = {name: source.graph() for name, source in order.inside.items()}
     kind = np.float16 if order.precision == "fp16" else np.float32
     lanes = CPU_LANES if order.target == ONNX else 1
-    return ensemble_graph(order.bundle.ensemble(), text=text, kind=kind, lanes=lanes)
+    return ensemble_graph(order.bundle.ensemble(), text=text, kind=kind, keep_fp32=order.keep_fp32, lanes=lanes)
 
 
 def _built(order: Order, progress: Progress | None) -> tuple[bytes, tuple[str, ...]]:
@@ -217,12 +223,13 @@ def _checked(order: Order, content: bytes, report: EngineReport) -> EngineReport
             raise
         _LOG.debug("the engine is built, and is to be checked where it runs: %s", error)
         return report
-    agreed = admit(engine, order.bundle, order.inside)
+    agreed = admit(engine, order.bundle, order.text, order.precision)
     return replace(
         report,
         largest_difference=agreed.largest_difference,
         label_agreement=agreed.label_agreement,
         rows=agreed.rows,
+        clips=agreed.clips,
     )
 
 
@@ -252,6 +259,7 @@ def _key(order: Order) -> str:
             "precision": order.precision,
             "versions": versions,
             "capabilities": sorted(order.capabilities),
+            "keep_fp32": sorted(order.keep_fp32),
         },
         sort_keys=True,
     )

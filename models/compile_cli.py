@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +54,12 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     help="Compute capabilities to build for ahead of time, such as 8.9; several by comma. TensorRT for RTX builds for "
     "them without a GPU; by default for 8.0, 8.6, 8.9 and 12.0.",
 )
+@click.option(
+    "--keep-fp32",
+    callback=_names,
+    default="",
+    help="Layer groups that stay in single precision: readers, first_fusion, second_fusion, head; several by comma.",
+)
 @click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
 @click.option("--check", is_flag=True, help="Compare the engine in the cache with PyTorch again; compile nothing.")
 @click.option("--inspect", "inspected", is_flag=True, help="Show inputs, layers, precision and memory of the engine.")
@@ -68,6 +74,7 @@ def compile_bundle(
     targets: tuple[str, ...],
     precisions: tuple[str, ...],
     capabilities: tuple[str, ...],
+    keep_fp32: tuple[str, ...],
     force: bool,
     check: bool,
     inspected: bool,
@@ -84,10 +91,14 @@ def compile_bundle(
 
     bundle = load_bundle(find_bundle(source))
     # What cannot be compiled is said before any weights are fetched.
-    wanted = [Order(bundle, t, p, capabilities=capabilities) for t in targets for p in precisions]
+    wanted = [
+        Order(bundle, target, precision, capabilities=capabilities, keep_fp32=keep_fp32)
+        for target in targets
+        for precision in precisions
+    ]
     text = text_sources(bundle, load_weights_settings(config), progress=not as_json)
     for one in wanted:
-        order = Order(bundle, one.target, one.precision, text, one.capabilities)
+        order = replace(one, text=text)
         if check:
             compiled = check_engine(order)
         else:
@@ -131,7 +142,7 @@ def _told(report: EngineReport, *, checked: bool) -> str:
     else:
         found = (
             f"largest difference from PyTorch {report.largest_difference:.1e}, labels agree in "
-            f"{report.label_agreement:.0%} of {report.rows} rows"
+            f"{report.label_agreement:.1%} of {report.rows} rows, {report.clips} of them clips"
         )
     return f"{report.engine} {report.precision}: {origin}; {found}\n  {report.path}"
 

@@ -87,7 +87,7 @@ def _opened(bundle: Bundle, kind: str, precision: str, threads: int, text: Mappi
         from models.engines.cuda import CudaEngine
 
         captured = CudaEngine(bundle.ensemble(), precision)
-        admit(captured, bundle, text)
+        admit(captured, bundle, text, precision)
         return captured
     order = Order(bundle, kind, precision, text)
     compiled = compile_engine(order)

@@ -13,6 +13,7 @@ from models.bundle import Bundle, save_bundle
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 from trainer.assembly import RunSpec, load_utterances, may_train_on
 from trainer.attribute_norms import SOURCE as NORMS_SOURCE
+from trainer.check_clips import MOST_CLIPS, choose_clips
 from trainer.corpora.manifest import Corpus
 from trainer.model_card import model_card
 from trainer.recipe import Recipe
@@ -23,7 +24,14 @@ _NOTHING = "nothing: nobody rated them"
 
 
 def export_bundle(
-    trained: TrainedEnsemble, spec: RunSpec, folder: Path, *, name: str, licence: str, metrics: Mapping[str, Any]
+    trained: TrainedEnsemble,
+    spec: RunSpec,
+    folder: Path,
+    *,
+    name: str,
+    licence: str,
+    metrics: Mapping[str, Any],
+    check_clips: int = MOST_CLIPS,
 ) -> Bundle:
     """Writes a bundle.
 
@@ -34,6 +42,7 @@ def export_bundle(
         name: of the bundle.
         licence: of the weights: the strictest of the corpora's.
         metrics: reports of evaluations by protocol, for manifest and model card.
+        check_clips: most held-out utterances that travel with it for engines to be checked on; 0 for none.
 
     Raises:
         BundleError: the folder cannot be written.
@@ -82,6 +91,7 @@ def export_bundle(
         "recipe": _recipe_to_keep(recipe),
         "metrics": dict(metrics),
     }
+    check = choose_clips(trained.development, recipe, loaded, check_clips) if check_clips else None
     return save_bundle(
         folder,
         manifest=manifest,
@@ -90,8 +100,9 @@ def export_bundle(
             for member, model in trained.members.items()
         },
         meta={key: value.numpy() for key, value in trained.meta.state_dict().items()},
-        model_card=model_card(manifest),
+        model_card=model_card(manifest, check_clips=0 if check is None else len(check)),
         speaker=trained.standardisation,
+        check=check,
     )
 
 

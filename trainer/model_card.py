@@ -21,11 +21,12 @@ _LIMITS: Final = (
 )
 
 
-def model_card(manifest: Mapping[str, Any]) -> str:
+def model_card(manifest: Mapping[str, Any], *, check_clips: int = 0) -> str:
     """Markdown from a manifest's fields; every figure comes from its metrics.
 
     Args:
         manifest: as for `models.bundle.save_bundle`.
+        check_clips: how many clips the bundle holds to check engines on.
     """
     lines = [
         f"# MEDUSA live, bundle `{manifest['name']}`",
@@ -62,6 +63,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         *(f"- {c['name']}: {c['citation']}" for c in manifest["corpora"]),
         "",
+        *(_clips_held(check_clips) if check_clips else ()),
         "## Figures",
         "",
         "Unless a note below says otherwise, each is measured on speakers that the ensemble measured there was not "
@@ -83,3 +85,12 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _clips_held(count: int) -> tuple[str, ...]:
+    """Whoever passes the bundle on must know what of the corpora goes with it."""
+    return (
+        f"`check.safetensors` holds {count} utterances of these corpora as members read them, features and tokens, "
+        "from speakers no member was trained on: compiled engines are checked on them. It holds no audio.",
+        "",
+    )

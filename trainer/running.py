@@ -83,7 +83,7 @@ def run_stages(
         if execution.ranks.leads:
             stage_3(answers, artefacts, spec.recipe, announce, stop)
         execution.ranks.barrier()
-        return stage_4(answers, artefacts, spec.recipe, members, split.train.standardisation)
+        return stage_4(answers, artefacts, spec.recipe, members, split.train.standardisation, split.development)
 
 
 def _claim(spec: RunSpec) -> Split:

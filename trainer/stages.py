@@ -43,6 +43,8 @@ class TrainedEnsemble:
     """What the members say of the held-out speakers: what stage 3 was fitted on."""
     runs: tuple[MetaClassifier, ...]
     """The meta-classifiers of stage 3, whose soup `meta` is."""
+    development: TrainingSet
+    """What no member was trained on, as it was recorded, brought relative to its speakers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def stage_4(
     recipe: Recipe,
     members: dict[str, DeepSER],
     standardisation: SpeakerStandardisation,
+    development: TrainingSet,
 ) -> TrainedEnsemble:
     """The soup of the meta-classifiers, and its calibration.
 
@@ -176,7 +179,9 @@ def stage_4(
     meta.load_state_dict(_mixed(runs, answers, recipe))
     report = {"temperature": temperature, "abstain_below": abstain_below, "fitted_on": len(answers)}
     artefacts.save("stage4", "soup", meta.state_dict(), report)
-    return TrainedEnsemble(members, meta, temperature, abstain_below, standardisation, answers, tuple(single))
+    return TrainedEnsemble(
+        members, meta, temperature, abstain_below, standardisation, answers, tuple(single), development
+    )
 
 
 def _mixed(runs: list[dict[str, torch.Tensor]], answers: TrainingSet, recipe: Recipe) -> dict[str, torch.Tensor]:

@@ -56,6 +56,14 @@ train.add_command(ablate)
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="figures.json from the report of a `medusa evaluate`, for the model card; may be given again.",
 )
+@click.option(
+    "--check-clips",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Held-out utterances that travel with the bundle, as features and tokens, for engines to be checked on; 0 "
+    "where the corpora may not be passed on.",
+)
 @CORPORA
 @FEATURES
 @WORK
@@ -72,6 +80,7 @@ def train_bundle(
     name: str | None,
     licence: str,
     metrics: tuple[Path, ...],
+    check_clips: int,
     corpora: Path,
     features: Path,
     work: Path,
@@ -109,7 +118,7 @@ def train_bundle(
     if not ranks.leads:
         return
     name = name or out.resolve().name
-    bundle = export_bundle(trained, spec, out, name=name, licence=licence, metrics=reports)
+    bundle = export_bundle(trained, spec, out, name=name, licence=licence, metrics=reports, check_clips=check_clips)
     if as_json:
         click.echo(json.dumps({"bundle": str(out), "sha256": bundle.sha256, "temperature": trained.temperature}))
     else:

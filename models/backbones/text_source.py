@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.text_graph import TextGraph
 
-_WRITTEN: Final = frozenset({"bert"})
+WRITTEN: Final = frozenset({"bert"})
 """Architectures that `models.text_graph` writes."""
 
 
@@ -40,7 +40,7 @@ class TextSource:
     @property
     def can_be_written(self) -> bool:
         """Whether it can stand inside an engine's graph."""
-        return self.architecture in _WRITTEN
+        return self.architecture in WRITTEN
 
     def graph(self) -> TextGraph:
         """As ONNX nodes.

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.backbones.registry import BACKBONES
 from models.bundle import Bundle, save_bundle
+from models.check_clips import CheckClips
 from models.compile import EngineReport
 from models.deepser import DeepSER, DeepSERConfig
 from models.emotions import MSP8
@@ -40,6 +42,27 @@ class CompiledBundle:
     report: EngineReport
 
 
+def tiny_clips(count: int = 5, *, tokens: bool = False, seed: int = 0) -> CheckClips:
+    """Clips that members of a tiny bundle read: the first has words alone, the second none.
+
+    Args:
+        count: how many.
+        tokens: whether words are tokens, of a vocabulary of a hundred; else features.
+        seed: of what is in them.
+    """
+    rng = np.random.default_rng(seed)
+
+    def sequences(modality: str) -> list[NDArray[np.float16]]:
+        shapes = ((int(rng.integers(1, 4)), _dim(modality)) for _ in range(count))
+        return [rng.normal(size=shape).astype(np.float16) for shape in shapes]
+
+    voice = {name: [None, *sequences(name)[1:]] for name in ("acoustic", "prosody")}
+    texts = [np.array([1, *rng.integers(5, 90, size=int(rng.integers(1, 5))), 2], dtype=np.int64) for _ in range(count)]
+    said = texts if tokens else sequences("text")
+    words = {"text": [None if clip == 1 else row for clip, row in enumerate(said)]}
+    return CheckClips(voice, words) if tokens else CheckClips({**voice, **words})
+
+
 def tiny_bundle(
     folder: Path,
     *,
@@ -48,6 +71,7 @@ def tiny_bundle(
     members: dict[str, tuple[str, ...]] | None = None,
     layers: dict[str, int] | None = None,
     widths: dict[str, int] | None = None,
+    check: CheckClips | None = None,
 ) -> Bundle:
     """Writes a bundle of tiny random members to `folder` and loads it.
 
@@ -58,6 +82,7 @@ def tiny_bundle(
         members: modalities by member.
         layers: hidden layers that stand side by side in a modality, where there are several.
         widths: of single members, where they are not `width`.
+        check: clips that engines are checked on.
     """
     torch.manual_seed(seed)
     stacked = layers or {}
@@ -110,4 +135,5 @@ def tiny_bundle(
         members=trained,
         meta=weights,
         model_card="# Tiny\n\nRandom weights, for tests.\n",
+        check=check,
     )

@@ -64,7 +64,7 @@ def parts(folder: Path) -> dict[str, Any]:
     """What `save_bundle` takes to write the same bundle again."""
     bundle = load_bundle(folder)
     values = bundle.manifest.model_dump(mode="json")
-    own = ("format_version", "members", "meta_file", "speaker_standardisation", "speaker_file", "files")
+    own = ("format_version", "members", "meta_file", "speaker_standardisation", "speaker_file", "check_file", "files")
     return {
         "manifest": {key: value for key, value in values.items() if key not in own},
         "members": {m.name: (m.config, load_file(folder / m.file)) for m in bundle.manifest.members},

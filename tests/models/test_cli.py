@@ -103,7 +103,7 @@ class TestCompile:
             difference = None if order.target == "tensorrt" else 2e-7
             agreement = None if order.target == "tensorrt" else 1.0
             report = EngineReport(
-                order.target, order.precision, "its/file", 9, difference, agreement, 12, 3.0, cached=not force,
+                order.target, order.precision, "its/file", 9, difference, agreement, 212, 200, 3.0, cached=not force,
                 capabilities=tuple(order.capabilities),
             )  # fmt: skip
             return CompiledEngine(b"", report)
@@ -130,7 +130,8 @@ class TestCompile:
     def test_what_was_checked_is_told_in_figures(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["compile", "--bundle", str(tiny_bundle(tmp_path / "tiny").folder)]) == 0
         assert capsys.readouterr().out.splitlines() == [
-            "onnx fp32: from the cache; largest difference from PyTorch 2.0e-07, labels agree in 100% of 12 rows",
+            "onnx fp32: from the cache; largest difference from PyTorch 2.0e-07, labels agree in 100.0% of 212 "
+            "rows, 200 of them clips",
             "  its/file",
         ]
 

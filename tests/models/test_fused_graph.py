@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 from torch import Tensor
 
 from models.admission import check_inputs
 from models.bundle import find_bundle, load_bundle
 from models.deepser import DeepSER, DeepSERConfig
 from models.engines.base import EngineOutput
-from models.engines.onnx import OUTPUTS, OnnxEngine, feature_input, length_input
+from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
 from models.errors import EngineError
 from models.fused_graph import LAYER_GROUPS, ensemble_graph
 from models.fused_weights import fused_weights
+from models.half_precision import InHalfPrecision
 from models.modalities import PaddedBatch
 from tests.fakes.ensembles import config, configs, random_batch, random_ensemble, rows, some_row_is_read
 
@@ -97,51 +94,6 @@ def test_the_graph_is_small_and_holds_every_weight_once() -> None:
     assert together < 1.3 * alone
     names = [initializer.name for initializer in graphs[1].initializer]
     assert len(names) == len(set(names))
-
-
-class InHalfPrecision:
-    """The graph as a GPU computes it: every tensor rounded to its type, sums inside an operation in single precision.
-
-    ONNX Runtime would not tell: on a CPU it computes in single precision and drops roundings between operations.
-    """
-
-    def __init__(self, graph: bytes) -> None:
-        # Operations are overridden by the names of these classes.
-        self._evaluator = ReferenceEvaluator(
-            onnx.load_from_string(graph), new_ops=[MatMul, Softmax, LayerNormalization]
-        )
-
-    def run(self, inputs: dict[str, PaddedBatch]) -> EngineOutput:
-        feed = {feature_input(name): batch.features for name, batch in inputs.items()}
-        feed |= {length_input(name): batch.lengths for name, batch in inputs.items()}
-        probabilities, attributes = self._evaluator.run(list(OUTPUTS), feed)
-        return EngineOutput(np.asarray(probabilities), np.asarray(attributes))
-
-
-class MatMul(OpRun):  # type: ignore[misc]
-    op_domain = ""
-
-    def _run(self, a: Any, b: Any) -> tuple[Any, ...]:
-        return ((a.astype(np.float32) @ b.astype(np.float32)).astype(a.dtype),)
-
-
-class Softmax(OpRun):  # type: ignore[misc]
-    op_domain = ""
-
-    def _run(self, x: Any, axis: int = -1) -> tuple[Any, ...]:
-        raised = np.exp(x.astype(np.float32) - x.astype(np.float32).max(axis=axis, keepdims=True))
-        return ((raised / raised.sum(axis=axis, keepdims=True)).astype(x.dtype),)
-
-
-class LayerNormalization(OpRun):  # type: ignore[misc]
-    op_domain = ""
-
-    def _run(self, x: Any, weight: Any, bias: Any = None, **attributes: Any) -> tuple[Any, ...]:
-        own = x.astype(np.float32)
-        centred = own - own.mean(axis=-1, keepdims=True)
-        normal = centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + attributes["epsilon"])
-        scaled = normal.astype(x.dtype) * weight
-        return (scaled if bias is None else scaled + bias,)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.fakes.checkpoints import tiny_checkpoint
 from tests.fakes.runs import TinyData, TinyRun, tiny_data
 from trainer.running import run_stages
 
@@ -18,6 +19,15 @@ def _few_threads() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tokeniser_at_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Exports tokenise what was said; no test fetches the weights of a real encoder for it."""
+    folder = tiny_checkpoint("bert", tmp_path_factory.mktemp("tokeniser"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.check_clips.backbone_folder", lambda _: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,17 @@ class TestContents:
         np.testing.assert_allclose(mine["prosody"].deviation, theirs["prosody"].deviation, rtol=1e-6)
         assert (mine["prosody"].weight_frames, mine["prosody"].memory_frames) == (4, 40)
 
+    def test_it_carries_the_held_out_clips_to_check_engines_on(self, whole_run: TinyRun, bundle: Bundle) -> None:
+        clips = load_bundle(bundle.folder).check_clips()
+        assert clips is not None
+        assert len(clips) == len(whole_run.trained.development)
+        assert set(clips.features) == {"prosody"}
+        assert set(clips.tokens) == {"text"}
+        assert f"holds {len(clips)} utterances" in (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+    def test_the_same_run_gives_the_same_bundle(self, whole_run: TinyRun, bundle: Bundle, tmp_path: Path) -> None:
+        assert export(whole_run, tmp_path).sha256 == bundle.sha256
+
     def test_backbones_are_pinned_by_the_hashes_of_their_weights(self, bundle: Bundle) -> None:
         found = {entry.name: entry for entry in bundle.manifest.backbones}
         assert set(found) == {"prosody", "minilm-l6"}
@@ -129,3 +140,11 @@ def test_a_name_no_bundle_can_have_is_refused_and_nothing_is_left(
     with pytest.raises(BundleError, match="name"):
         export_bundle(whole_run.trained, whole_run.spec, tmp_path / "o", name="my bundle", licence="MIT", metrics={})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_of_corpora_that_may_not_be_passed_on_carries_no_clips(whole_run: TinyRun, tmp_path: Path) -> None:
+    bundle = export_bundle(
+        whole_run.trained, whole_run.spec, tmp_path / "o", name="o", licence="MIT", metrics={}, check_clips=0
+    )
+    assert bundle.check_clips() is None
+    assert not list(bundle.folder.glob("check*"))

@@ -165,3 +165,8 @@ def test_what_was_not_measured_is_not_claimed() -> None:
 )
 def test_it_says_what_it_cannot_do_and_must_not_be_used_for(limit: str) -> None:
     assert limit in model_card(MANIFEST)
+
+
+def test_it_says_what_of_the_corpora_goes_with_it() -> None:
+    assert "`check.safetensors` holds 17 utterances of these corpora" in model_card(MANIFEST, check_clips=17)
+    assert "check.safetensors" not in model_card(MANIFEST)

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from models.meta import MetaClassifier
+from models.speaker import SpeakerStandardisation
 from tests.fakes.runs import COMMENTS, LINES, MEMBERS, MODELS, VOICES, TinyData, TinyRun
 from trainer import fitting, running, stages
 from trainer.artefacts import Artefacts
 from trainer.assembly import assemble
+from trainer.dataset import TrainingSet
 from trainer.evaluation_sets import evaluation_sets
 from trainer.prediction import predict
 from trainer.running import run_stages, train_member
@@ -30,6 +32,11 @@ def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every epoch seems better than the one before, so that a fit ends with its last."""
     reached = itertools.count()
     monkeypatch.setattr(fitting, "development_macro_f1", lambda *_: next(reached))
+
+
+def standing(run: TinyRun) -> tuple[SpeakerStandardisation, TrainingSet]:
+    """What stage 4 hands on as it is."""
+    return run.trained.standardisation, run.trained.development
 
 
 class TestTheWhole:
@@ -122,7 +129,7 @@ class TestMetaClassifiers:
         answers = answers_of(whole_run.trained.members, development)
         artefacts = Artefacts(replace(whole_run.spec, recipe=recipe, folder=tmp_path))
         stage_3(answers, artefacts, recipe)
-        trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
+        trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, *standing(whole_run))
         scores = score(trained, development)
         votes = np.mean(list(scores.members.values()), axis=0)
         ordered = np.sort(votes, axis=1)
@@ -147,7 +154,7 @@ class TestMetaClassifiers:
         stage_3(answers, artefacts, recipe)
         good = [artefacts.weights("stage3", f"run-{run}") for run in range(2)]
         artefacts.save("stage3", "run-2", {name: -5 * value for name, value in good[0].items()}, {})
-        stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
+        stage_4(answers, artefacts, recipe, whole_run.trained.members, *standing(whole_run))
         kept = artefacts.weights("stage4", "soup")["to_logits.weight"]
         one, other = (run["to_logits.weight"] for run in good)
         assert any(torch.equal(kept, mixture) for mixture in (one, other, torch.stack([one, other]).mean(dim=0)))
@@ -222,7 +229,7 @@ class TestCalibration:
             artefacts.save("stage3", f"run-{run}", state, {})
         given: list[NDArray[np.float64]] = []
         monkeypatch.setattr(stages, "fit_temperature", lambda logits, _: given.append(logits.copy()) or 2.0)
-        trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, whole_run.trained.standardisation)
+        trained = stage_4(answers, artefacts, recipe, whole_run.trained.members, *standing(whole_run))
         parts = [leave_part(answers, run, recipe.meta.runs, recipe.seed) for run in range(recipe.meta.runs)]
         strangers = [
             frozenset(
