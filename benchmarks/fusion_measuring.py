@@ -14,7 +14,17 @@ from typing import Final
 
 from benchmarks.fusion_engines import ONE_BY_ONE, Contender, ModuleEngine
 from benchmarks.fusion_result import LeftOut, Outcome, Plan, Timed
-from benchmarks.fusion_rounds import LEAST_ROUNDS, WARM_SHARE, WARM_UPS, Times, difference, in_turn, settled
+from benchmarks.fusion_rounds import (
+    IN_A_ROW,
+    LEAST_ROUNDS,
+    SHORT_S,
+    WARM_SHARE,
+    WARM_UPS,
+    Times,
+    difference,
+    in_turn,
+    settled,
+)
 from benchmarks.fusion_work import BYTES, Work, ensemble_work, working_bytes
 from benchmarks.hardware_limits import Limits, Precision
 from benchmarks.place import Place
@@ -109,8 +119,11 @@ class _Run:
             settled()
 
         runs = {name: partial(call, fitting[name][1]) for name in differences}
-        in_turn(runs, WARM_UPS, WARM_SHARE * self.plan.budget_s, least=1, settle=settle)
-        taken_s = in_turn(runs, self.plan.times, self.plan.budget_s, settle=settle, told=told)
+        warm = in_turn(runs, WARM_UPS, WARM_SHARE * self.plan.budget_s, least=1, settle=settle)
+        slowest_s = max(min(own) for own in warm.values())
+        in_a_row = min(IN_A_ROW, self.plan.times) if slowest_s < SHORT_S else 1
+        rounds = -(-self.plan.times // in_a_row)
+        taken_s = in_turn(runs, rounds, self.plan.budget_s, in_a_row=in_a_row, settle=settle, told=told)
         times = {name: Times.of(own) for name, own in taken_s.items()}
         self.timed += [
             Timed(fitting[n][0], batch, seconds, times[n], times[ONE_BY_ONE].median_ms, differences[n], work)

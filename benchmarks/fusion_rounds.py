@@ -19,8 +19,13 @@ LEAST_ROUNDS: Final = 3
 """Of those that count, however long they take."""
 WARM_SHARE: Final = 0.1
 """Of the time there is, for warming up."""
+IN_A_ROW: Final = 5
+"""Calls of one contender before the next one's turn. The first of a turn finds caches full of another's weights: it is
+made, and not counted."""
+SHORT_S: Final = 0.1
+"""A call that takes longer is made once a turn, and counts: it finds its own caches cold half the way in any case."""
 SETTLE_S: Final = 0.005
-"""Before every call: threads of the one before may spin for a while before they sleep, on the cores of the next."""
+"""Before every turn: threads of the one before may spin for a while before they sleep, on the cores of the next."""
 
 Clock = Callable[[], float]
 
@@ -59,6 +64,7 @@ def in_turn(
     budget_s: float,
     *,
     least: int = LEAST_ROUNDS,
+    in_a_row: int = 1,
     settle: Callable[[], None] = settled,
     clock: Clock = time.perf_counter,
     told: Callable[[], None] = lambda: None,
@@ -70,7 +76,8 @@ def in_turn(
         times: rounds.
         budget_s: time after which no round begins, once there are enough.
         least: how many are enough.
-        settle: done before every call, outside of its time.
+        in_a_row: calls of each that count in a round; where there are several, one more is made before them.
+        settle: done before every turn, outside of its time.
         clock: in seconds.
         told: called after every round.
 
@@ -86,9 +93,12 @@ def in_turn(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             settle()
-            started = clock()
-            runs[name]()
-            taken[name].append(clock() - started)
+            if in_a_row > 1:
+                runs[name]()
+            for _ in range(in_a_row):
+                started = clock()
+                runs[name]()
+                taken[name].append(clock() - started)
         told()
     return taken
 

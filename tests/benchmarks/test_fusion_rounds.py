@@ -33,6 +33,22 @@ def test_every_round_runs_all_and_begins_with_another() -> None:
     assert "".join(order) == "abcbcacababc"
 
 
+def test_of_several_calls_in_a_row_the_first_is_made_and_not_counted() -> None:
+    clock = FakeClock()
+    calls: list[str] = []
+
+    def cold_at_first(name: str) -> None:
+        clock.spend(0.1 if calls[-1:] == [name] else 5.0)
+        calls.append(name)
+
+    runs = {name: (lambda name=name: cold_at_first(name)) for name in "ab"}  # type: ignore[misc]
+
+    taken = in_turn(runs, 2, budget_s=60.0, in_a_row=2, settle=lambda: None, clock=clock)
+
+    assert "".join(calls) == "aaabbb" + "bbbaaa"
+    assert taken == {"a": pytest.approx([0.1] * 4), "b": pytest.approx([0.1] * 4)}
+
+
 def test_only_the_call_itself_is_timed() -> None:
     clock = FakeClock()
     runs = {"quick": lambda: clock.spend(0.001), "slow": lambda: clock.spend(0.5)}
