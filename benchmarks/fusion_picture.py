@@ -25,7 +25,7 @@ _ROW_INCHES: Final = 2.2
 _MARKERS: Final = ("o", "s", "D", "^", "v", "P")
 _MORE_COLOURS: Final = ("#3f9e74", "#9a6fc4", "#b8860b")
 """Beside those of a theme; they can be seen on both."""
-_SPREAD: Final = 0.84
+_SPREAD: Final = 0.62
 """Of the room of a batch, over which its engines are spread."""
 _LIMIT_REACH: Final = 0.4
 _FAINT: Final = 0.45
