@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.text_graph import TextGraph
 
-WRITTEN: Final = frozenset({"bert"})
+WRITTEN: Final = frozenset({"bert", "roberta", "modernbert"})
 """Architectures that `models.text_graph` writes."""
 
 
