@@ -29,7 +29,7 @@ from models.errors import EngineError
 from models.fused_graph import ensemble_graph
 from models.graph import Graph
 from models.modalities import Modality
-from models.text_graph import TextGraph, emit_text_encoder
+from models.text_graph import ARCHITECTURES, TextGraph, emit_text_encoder
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.checkpoints import tiny_checkpoint
 from tests.fakes.gpus import FakeCuda
@@ -108,11 +108,12 @@ def test_its_products_are_in_half_precision_and_its_answers_in_single(built: Bui
     assert layers["identity"] == {"float32": 2}
 
 
-def test_a_text_encoder_inside_is_built_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_a_text_encoder_inside_is_built_too(architecture: str, tmp_path: Path) -> None:
     """With a profile from one token between those that open and close a text."""
-    folder = tiny_checkpoint("bert", tmp_path / "bert")
+    folder = tiny_checkpoint(architecture, tmp_path)
     text = TextGraph.read(folder, layers=1)
-    words = Modality("text", "linguistic", "bert", text.dim)
+    words = Modality("text", "linguistic", architecture, text.dim)
     graph = Graph("text")
     tokens = graph.input("text_tokens", np.int64, ("batch", "text_time"))
     lengths = graph.input("text_lengths", np.int64, ("batch",))
