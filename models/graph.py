@@ -15,6 +15,8 @@ from models.errors import EngineError
 
 OPSET: Final = 18
 _IR_VERSION: Final = 10
+_LARGEST_FILE_BYTES: Final = onnx.checker.MAXIMUM_PROTOBUF
+"""What one file of ONNX may hold, weights included."""
 
 Value = NewType("Value", str)
 """Name of a tensor in the graph."""
@@ -128,6 +130,13 @@ class Graph:
         Raises:
             EngineError: it is no valid ONNX, or larger than a file of it may be.
         """
+        # Told before the weights are copied: libraries answer each in their own way.
+        held = sum(len(constant.raw_data) for constant in self._constants.values())
+        if held >= _LARGEST_FILE_BYTES:
+            raise EngineError(
+                f"the graph of {self._name} holds {held / 1e9:.2f} GB of weights, a file of ONNX holds "
+                f"{_LARGEST_FILE_BYTES / 1e9:.2f} GB: put fewer or smaller encoders inside"
+            )
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
         )

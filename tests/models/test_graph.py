@@ -87,6 +87,17 @@ def test_what_was_written_in_a_branch_exists_there_only() -> None:
         graph.serialise()
 
 
+def test_more_weights_than_a_file_may_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph("large")
+    x = graph.input("x", np.float32, ("n", 500))
+    product = graph.op("MatMul", x, graph.constant(np.zeros((500, 500), dtype=np.float32)))
+    graph.output("y", product, np.float32, ("n", 500))
+    assert len(graph.serialise()) > 500 * 500 * 4
+    monkeypatch.setattr("models.graph._LARGEST_FILE_BYTES", 500 * 500 * 4)
+    with pytest.raises(EngineError, match=r"graph of large holds 0\.00 GB of weights, a file of ONNX holds 0\.00 GB"):
+        graph.serialise()
+
+
 def test_notes_are_read_from_the_opened_graph(chosen: Graph) -> None:
     chosen.note("made of", "two branches")
     session = onnxruntime.InferenceSession(chosen.serialise(), providers=["CPUExecutionProvider"])
