@@ -90,20 +90,42 @@ class Layers:
             As `x`.
         """
         graph = self._graph
-        attended = self._attention(names, self.norm(names.attention_norm, x), shape, added)
-        x = graph.op("Add", x, attended)
+        normed = self.norm(names.attention_norm, x)
+        attended = self.attention(names.attention, normed, shape=shape, added=added, key_bias=names.key_bias)
+        x = graph.op("Add", x, self.linear(f"{names.attention}.out_proj", attended))
         inner = self.gelu(self.linear(names.inner, self.norm(names.feed_forward_norm, x)))
         return graph.op("Add", x, self.linear(names.outer, inner))
 
-    def _attention(
-        self, names: LayerNames, x: Value, shape: tuple[Value, Value, int, int], added: AttentionBias
+    def attention(
+        self,
+        name: str,
+        x: Value,
+        *,
+        shape: tuple[Value, Value, int, int],
+        added: AttentionBias,
+        parts: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj"),
+        key_bias: bool = True,
     ) -> Value:
-        graph, name = self._graph, names.attention
+        """What each frame learns of all others, before it is projected.
+
+        Args:
+            name: of the attention.
+            x: `[batch * time, width]`.
+            shape: batch, time, heads and features a head.
+            added: to its scores.
+            parts: names of the projections to queries, keys and values.
+            key_bias: whether the keys' has one.
+
+        Returns:
+            `[batch * time, heads * features a head]`.
+        """
+        graph = self._graph
         heads, each = shape[2:]
+        to_query, to_key, to_value = (f"{name}.{part}" for part in parts)
         # Scores are scaled in the weights of the query.
-        query = graph.reshape(self.linear(f"{name}.q_proj", x, scale=float(1 / np.sqrt(each))), shape)
-        key = graph.reshape(self.linear(f"{name}.k_proj", x, bias=names.key_bias), shape)
-        value = graph.reshape(self.linear(f"{name}.v_proj", x), shape)
+        query = graph.reshape(self.linear(to_query, x, scale=float(1 / np.sqrt(each))), shape)
+        key = graph.reshape(self.linear(to_key, x, bias=key_bias), shape)
+        value = graph.reshape(self.linear(to_value, x), shape)
         scores = graph.op(
             "MatMul",
             graph.op("Transpose", query, perm=[0, 2, 1, 3]),
@@ -112,8 +134,7 @@ class Layers:
         bias = added(name, x)
         weights = graph.op("Softmax", scores if bias is None else graph.op("Add", scores, bias), axis=-1)
         attended = graph.op("MatMul", weights, graph.op("Transpose", value, perm=[0, 2, 1, 3]))
-        flat = graph.reshape(graph.op("Transpose", attended, perm=[0, 2, 1, 3]), (-1, heads * each))
-        return self.linear(f"{name}.out_proj", flat)
+        return graph.reshape(graph.op("Transpose", attended, perm=[0, 2, 1, 3]), (-1, heads * each))
 
 
 def read_last(
