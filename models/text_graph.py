@@ -6,21 +6,20 @@ Read from a checkpoint in the hub's format, without PyTorch and transformers. It
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from pydantic import BaseModel
 
 from models.errors import WeightsError
 from models.graph import Graph, Value
+from models.graph_checkpoint import CONFIG_FILE, Weights, read_description
+from models.graph_layers import read_last
 from models.text_graph_bert import BertShape, RobertaShape
-from models.text_graph_layers import TextLayers, TextShape, TextWeights
+from models.text_graph_layers import TextLayers, TextShape
 from models.text_graph_modernbert import ModernBertShape
 
 ARCHITECTURES: Final[Mapping[str, type[TextShape]]] = MappingProxyType(
@@ -28,8 +27,9 @@ ARCHITECTURES: Final[Mapping[str, type[TextShape]]] = MappingProxyType(
 )
 """What can be written, by `model_type`."""
 
-_CONFIG_FILE: Final = "config.json"
-_WEIGHTS_FILE: Final = "model.safetensors"
+
+class _Kind(BaseModel):
+    model_type: Literal["bert", "roberta", "modernbert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class TextGraph:
     """A text encoder, read from a checkpoint, that can be written into a graph."""
 
     shape: TextShape
-    weights: TextWeights
+    weights: Weights
     layers: int
     """Hidden layers that are read, counted from the last."""
     stacked: bool
@@ -67,16 +67,13 @@ class TextGraph:
             WeightsError: it cannot be read, is of an architecture or has a setting that is not written, or has fewer
                 layers.
         """
-        try:
-            shape = _shape(folder / _CONFIG_FILE)
-            tensors = load_file(folder / _WEIGHTS_FILE)
-        except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
-            # A type that NumPy has not is one of the two in the middle.
-            raise WeightsError(f"no text encoder in {folder}: {error}") from error
+        kind = read_description(_Kind, folder / CONFIG_FILE, "no other text encoder is written as a graph").model_type
+        own = ARCHITECTURES[kind]
+        shape = read_description(own, folder / CONFIG_FILE, f"no other {kind} is written as a graph")
         if not 1 <= layers <= shape.num_hidden_layers:
             raise WeightsError(f"{folder} has {shape.num_hidden_layers} hidden layers, {layers} are to be read")
-        own = {name.removeprefix(shape.task_prefix): array for name, array in tensors.items()}
-        return cls(shape, TextWeights(folder / _WEIGHTS_FILE, own), layers, stacked)
+        weights = Weights.read(folder, own.task_prefix, (own.layers_prefix, *own.other_prefixes))
+        return cls(shape, weights, layers, stacked)
 
 
 def emit_text_encoder(graph: Graph, text: TextGraph, tokens: Value, lengths: Value) -> Value:
@@ -95,26 +92,6 @@ def emit_text_encoder(graph: Graph, text: TextGraph, tokens: Value, lengths: Val
         WeightsError: the checkpoint lacks a tensor.
     """
     layers = TextLayers(graph, text.shape, text.weights, tokens, lengths)
-    read = text.shape.hidden(layers)[-text.layers :]
-    if text.stacked:
-        together = graph.op("Concat", *read, axis=-1) if len(read) > 1 else read[0]
-    else:
-        together = graph.op("Sum", *read) if len(read) > 1 else read[0]
-    shaped = graph.reshape(together, (layers.batch, layers.time, text.dim))
+    shape = (layers.batch, layers.time, text.shape.hidden_size)
+    shaped = read_last(graph, text.shape.hidden(layers), text.layers, stacked=text.stacked, shape=shape)
     return graph.op("Slice", shaped, graph.constant([1]), graph.constant([-1]), graph.constant([1]))
-
-
-def _shape(path: Path) -> TextShape:
-    config = json.loads(path.read_text(encoding="utf-8"))
-    kind = str(config.get("model_type")) if isinstance(config, dict) else "none"
-    if kind not in ARCHITECTURES:
-        raise WeightsError(f"{path}: model_type {kind} is not written as a graph, only {', '.join(ARCHITECTURES)}")
-    try:
-        return ARCHITECTURES[kind].model_validate(config)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        found = f", got {fault['input']!r}" if where and fault["type"] != "missing" else ""
-        raise WeightsError(
-            f"{path}: {where + ': ' if where else ''}{fault['msg']}{found}; no other {kind} is written as a graph"
-        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from models.graph import Value
@@ -16,6 +15,7 @@ class BertShape(TextShape):
 
     task_prefix: ClassVar[str] = "bert."
     layers_prefix: ClassVar[str] = "encoder."
+    other_prefixes: ClassVar[tuple[str, ...]] = ("embeddings.",)
 
     layer_norm_eps: float = Field(gt=0)
     hidden_act: Literal["gelu"]
@@ -34,7 +34,7 @@ class BertShape(TextShape):
 
     def hidden(self, layers: TextLayers) -> list[Value]:
         """As `TextShape.hidden`."""
-        among = layers.bias(layers.there)
+        among = layers.among_all()
         x = self._embedded(layers)
         hidden = []
         for layer in range(self.num_hidden_layers):
@@ -46,19 +46,21 @@ class BertShape(TextShape):
         graph, weights = layers.graph, layers.weights
         words = layers.looked_up("embeddings.word_embeddings.weight")
         # Every token is of the first segment: what that adds is added to the positions once.
-        kind = weights.tensor("embeddings.token_type_embeddings.weight")[0]
-        table = weights.tensor("embeddings.position_embeddings.weight")[self.first_position :]
+        kind = weights["embeddings.token_type_embeddings.weight"][0]
+        table = weights["embeddings.position_embeddings.weight"][self.first_position :]
         own = graph.op("Slice", graph.constant(table + kind), graph.constant([0]), layers.time, graph.constant([0]))
         return layers.norm("embeddings.LayerNorm", layers.flat(graph.op("Add", words, own)))
 
     def _layer(self, layers: TextLayers, name: str, x: Value, among: Value) -> Value:
         graph = layers.graph
-        # Scores are scaled in the weights of the query.
-        query, key, value = (
-            layers.by_head(layers.linear(f"{name}.attention.self.{part}", x, scale=scale))
-            for part, scale in (("query", 1 / np.sqrt(self.head_size)), ("key", 1.0), ("value", 1.0))
+        attended = layers.attention(
+            f"{name}.attention.self",
+            x,
+            shape=layers.by_head,
+            added=lambda _name, _x: among,
+            parts=("query", "key", "value"),
         )
-        attended = layers.linear(f"{name}.attention.output.dense", layers.attend(query, key, value, among))
+        attended = layers.linear(f"{name}.attention.output.dense", attended)
         x = layers.norm(f"{name}.attention.output.LayerNorm", graph.op("Add", x, attended))
         inner = layers.gelu(layers.linear(f"{name}.intermediate.dense", x))
         return layers.norm(f"{name}.output.LayerNorm", graph.op("Add", x, layers.linear(f"{name}.output.dense", inner)))

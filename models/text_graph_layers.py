@@ -1,4 +1,4 @@
-"""What text encoders have in common as ONNX nodes: products, norms, and an attention that sees real tokens only.
+"""What text encoders have in common as ONNX nodes: tokens looked up, and which of them an attention sees.
 
 Positions and masks come from lengths alone: what stands where there is padding is nobody's business.
 """
@@ -6,42 +6,15 @@ Positions and masks come from lengths alone: what stands where there is padding 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.errors import WeightsError
 from models.graph import Graph, Value
+from models.graph_checkpoint import Weights
+from models.graph_layers import MASKED, Layers, key_mask, places, there
 from models.modalities import SPECIAL_TOKENS
-
-_MASKED: Final = -1e9
-
-Array = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class TextWeights:
-    """The tensors of a checkpoint."""
-
-    file: Path
-    tensors: Mapping[str, Array]
-    """By name, without the name of the encoder that checkpoints of whole tasks put in front."""
-
-    def tensor(self, name: str) -> Array:
-        """One tensor, in single precision.
-
-        Raises:
-            WeightsError: the checkpoint lacks it.
-        """
-        try:
-            return np.asarray(self.tensors[name], dtype=np.float32)
-        except KeyError:
-            raise WeightsError(f"{self.file}: tensor {name} is missing") from None
 
 
 class TextShape(BaseModel):
@@ -53,6 +26,8 @@ class TextShape(BaseModel):
     """Stands in front of the encoder's tensors in checkpoints of whole tasks."""
     layers_prefix: ClassVar[str]
     """Stands in front of the tensors that every token is multiplied with."""
+    other_prefixes: ClassVar[tuple[str, ...]]
+    """Stand in front of the other tensors that are read."""
 
     hidden_size: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
@@ -87,10 +62,10 @@ class TextShape(BaseModel):
         """
 
 
-class TextLayers:
+class TextLayers(Layers):
     """Writes the layers of one encoder over one batch of tokens."""
 
-    def __init__(self, graph: Graph, shape: TextShape, weights: TextWeights, tokens: Value, lengths: Value) -> None:
+    def __init__(self, graph: Graph, shape: TextShape, weights: Weights, tokens: Value, lengths: Value) -> None:
         """Takes where to write, what, and over which tokens.
 
         Args:
@@ -100,88 +75,36 @@ class TextLayers:
             tokens: `[batch, time]`, int64.
             lengths: `[batch]`, tokens between the special ones.
         """
+        super().__init__(graph, weights, shape.epsilon)
         self.graph = graph
         self.weights = weights
         self.batch, self.time = graph.size(tokens, 0), graph.size(tokens, 1)
-        self._shape = shape
+        self.by_head = (self.batch, self.time, shape.num_attention_heads, shape.head_size)
+        """Shape of queries, keys and values: `[batch, time, heads, features a head]`."""
+        self._width = shape.hidden_size
         self._tokens = tokens
-        zero, one = (graph.constant(np.array(number, dtype=np.int64)) for number in (0, 1))
-        self.positions = graph.op("Range", zero, graph.op("Squeeze", self.time, graph.constant([0])), one)
-        between = graph.reshape(lengths, (-1, 1, 1, 1))
-        real = graph.op("Add", between, graph.constant(np.array(SPECIAL_TOKENS, dtype=np.int64)))
-        self.there = graph.op("Less", self.positions, real)
-        """`[batch, 1, 1, time]`, true on real tokens."""
+        self._real = graph.op("Add", lengths, graph.constant(np.array(SPECIAL_TOKENS, dtype=np.int64)))
 
-    def bias(self, seen: Value) -> Value:
-        """What is added to an attention's scores: nothing where a token is seen."""
-        return self.graph.op("Where", seen, self.graph.constant(0.0), self.graph.constant(_MASKED))
+    def positions(self) -> Value:
+        """0, 1, 2 and so on, `[time]`."""
+        return places(self.graph, self.time)
+
+    def among_all(self) -> Value:
+        """Added to an attention's scores it leaves real tokens alone, `[batch, 1, 1, time]`."""
+        return key_mask(self.graph, there(self.graph, self.time, self._real))
+
+    def among_near(self, reach: int) -> Value:
+        """As `among_all`, for tokens that see so many on either side, `[batch, 1, time, time]`."""
+        graph = self.graph
+        positions = graph.cast(self.positions(), np.float32)
+        apart = graph.op("Abs", graph.op("Sub", graph.reshape(positions, (-1, 1)), positions))
+        far = graph.op("Greater", apart, graph.constant(float(reach)))
+        return graph.op("Where", far, graph.constant(MASKED), self.among_all())
 
     def looked_up(self, name: str) -> Value:
         """Each token's row of a table, `[batch, time, width]`."""
-        return self.graph.op("Gather", self.graph.constant(self.weights.tensor(name)), self._tokens)
+        return self.graph.op("Gather", self.graph.constant(self.weights[name]), self._tokens)
 
     def flat(self, x: Value) -> Value:
         """`[batch, time, width]` to `[batch * time, width]`."""
-        return self.graph.reshape(x, (-1, self._shape.hidden_size))
-
-    def linear(self, name: str, x: Value, *, scale: float = 1.0, bias: bool = True) -> Value:
-        """`x W + b` of a layer of the checkpoint, all of it times a number."""
-        weights = self.weights
-        return self.product(
-            x, weights.tensor(f"{name}.weight"), weights.tensor(f"{name}.bias") if bias else None, scale
-        )
-
-    def product(self, x: Value, weight: Array, bias: Array | None, scale: Array | float = 1.0) -> Value:
-        """`x W + b`, W as PyTorch keeps it.
-
-        Args:
-            x: `[rows, inputs]`.
-            weight: `[outputs, inputs]`.
-            bias: `[outputs]`, or None.
-            scale: a number, or one an output.
-        """
-        graph = self.graph
-        scaled = (weight.T.astype(np.float64) * scale).astype(np.float32)
-        multiplied = graph.op("MatMul", x, graph.constant(scaled))
-        if bias is None:
-            return multiplied
-        return graph.op("Add", multiplied, graph.constant((bias.astype(np.float64) * scale).astype(np.float32)))
-
-    def norm(self, name: str, x: Value, *, bias: bool = True) -> Value:
-        """Layer normalisation (Ba et al. 2016)."""
-        graph = self.graph
-        parts = [self.weights.tensor(f"{name}.{part}") for part in (("weight", "bias") if bias else ("weight",))]
-        constants = [graph.constant(part) for part in parts]
-        return graph.op("LayerNormalization", x, *constants, axis=-1, epsilon=self._shape.epsilon)
-
-    def gelu(self, x: Value) -> Value:
-        """GELU (Hendrycks and Gimpel 2016), exact."""
-        graph = self.graph
-        bent = graph.op("Erf", graph.op("Div", x, graph.constant(float(np.sqrt(2)))))
-        return graph.op("Mul", graph.op("Mul", x, graph.op("Add", bent, graph.constant(1.0))), graph.constant(0.5))
-
-    def by_head(self, x: Value) -> Value:
-        """`[batch * time, width]` to `[batch, time, heads, head]`."""
-        return self.graph.reshape(x, (self.batch, self.time, self._shape.num_attention_heads, self._shape.head_size))
-
-    def attend(self, query: Value, key: Value, value: Value, bias: Value) -> Value:
-        """Each token's mean of the values it attends to.
-
-        Args:
-            query: as `by_head` gives it, scaled already.
-            key: likewise.
-            value: likewise.
-            bias: `[batch, 1, 1 or time, time]`, see `bias`.
-
-        Returns:
-            `[batch * time, width]`.
-        """
-        graph = self.graph
-        scores = graph.op(
-            "MatMul",
-            graph.op("Transpose", query, perm=[0, 2, 1, 3]),
-            graph.op("Transpose", key, perm=[0, 2, 3, 1]),
-        )
-        shares = graph.op("Softmax", graph.op("Add", scores, bias), axis=-1)
-        attended = graph.op("MatMul", shares, graph.op("Transpose", value, perm=[0, 2, 1, 3]))
-        return self.flat(graph.op("Transpose", attended, perm=[0, 2, 1, 3]))
+        return self.graph.reshape(x, (-1, self._width))

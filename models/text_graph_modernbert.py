@@ -30,6 +30,7 @@ class ModernBertShape(TextShape):
 
     task_prefix: ClassVar[str] = "model."
     layers_prefix: ClassVar[str] = "layers."
+    other_prefixes: ClassVar[tuple[str, ...]] = ("embeddings.", "final_norm.")
 
     norm_eps: float = Field(default=1e-5, gt=0)
     norm_bias: bool = False
@@ -99,8 +100,8 @@ class ModernBertShape(TextShape):
 
     def _attention(self, layers: TextLayers, name: str, x: Value, where: _Where) -> Value:
         graph, width = layers.graph, self.hidden_size
-        weight = layers.weights.tensor(f"{name}.Wqkv.weight")
-        bias = layers.weights.tensor(f"{name}.Wqkv.bias") if self.attention_bias else np.zeros(0, dtype=np.float32)
+        weight = layers.weights[f"{name}.Wqkv.weight"]
+        bias = layers.weights[f"{name}.Wqkv.bias"] if self.attention_bias else np.zeros(0, dtype=np.float32)
         both, rest = slice(2 * width), slice(2 * width, None)
         # Scores are scaled in the weights of the query.
         scale = np.repeat([1 / np.sqrt(self.head_size), 1.0], width)
@@ -108,13 +109,14 @@ class ModernBertShape(TextShape):
         query, key = (
             graph.op("Gather", turned, graph.constant(np.array(part, dtype=np.int64)), axis=2) for part in (0, 1)
         )
-        value = layers.by_head(layers.product(x, weight[rest], bias[rest] if bias.size else None))
-        return layers.linear(f"{name}.Wo", layers.attend(query, key, value, where.among), bias=self.attention_bias)
+        value = graph.reshape(layers.product(x, weight[rest], bias[rest] if bias.size else None), layers.by_head)
+        attended = layers.attend(query, key, value, where.among, width)
+        return layers.linear(f"{name}.Wo", attended, bias=self.attention_bias)
 
     def _feed_forward(self, layers: TextLayers, name: str, x: Value) -> Value:
         """GeGLU (Shazeer 2020)."""
-        weights = np.split(layers.weights.tensor(f"{name}.Wi.weight"), 2)
-        biases = np.split(layers.weights.tensor(f"{name}.Wi.bias"), 2) if self.mlp_bias else (None, None)
+        weights = np.split(layers.weights[f"{name}.Wi.weight"], 2)
+        biases = np.split(layers.weights[f"{name}.Wi.bias"], 2) if self.mlp_bias else (None, None)
         inner, gate = (layers.product(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
         gated = layers.graph.op("Mul", layers.gelu(inner), gate)
         return layers.linear(f"{name}.Wo", gated, bias=self.mlp_bias)
@@ -137,19 +139,15 @@ class _Where:
     def write(cls, layers: TextLayers, shape: ModernBertShape) -> dict[LayerType, _Where]:
         """One for each kind of layer there is."""
         graph = layers.graph
-        positions = graph.cast(layers.positions, np.float32)
+        positions = graph.reshape(graph.cast(layers.positions(), np.float32), (-1, 1, 1, 1))
         found: dict[LayerType, _Where] = {}
         for kind in dict.fromkeys(shape.kinds):
-            seen = layers.there
-            if kind == _SLIDING:
-                apart = graph.op("Abs", graph.op("Sub", graph.reshape(positions, (-1, 1)), positions))
-                reach = graph.constant(float(shape.local_attention // 2))
-                seen = graph.op("And", seen, graph.op("LessOrEqual", apart, reach))
+            among = layers.among_all() if kind == _FULL else layers.among_near(shape.local_attention // 2)
             steps = shape.theta(kind) ** -(np.arange(0, shape.head_size, 2) / shape.head_size)
-            angles = graph.op("Mul", graph.reshape(positions, (-1, 1, 1, 1)), graph.constant(steps.astype(np.float32)))
+            angles = graph.op("Mul", positions, graph.constant(steps.astype(np.float32)))
             sine = graph.op("Sin", angles)
             both = graph.op("Concat", graph.op("Neg", sine), sine, axis=2)
-            found[kind] = cls(layers, shape, layers.bias(seen), graph.op("Cos", angles), both)
+            found[kind] = cls(layers, shape, among, graph.op("Cos", angles), both)
         return found
 
     def turned(self, x: Value) -> Value:
@@ -161,13 +159,9 @@ class _Where:
         Returns:
             `[batch, time, 2, heads, head]`.
         """
-        graph, layers, heads, head = (
-            self.layers.graph,
-            self.layers,
-            self.shape.num_attention_heads,
-            self.shape.head_size,
-        )
-        halves = graph.reshape(x, (layers.batch, layers.time, 2 * heads, 2, head // 2))
+        graph = self.layers.graph
+        batch, time, heads, head = self.layers.by_head
+        halves = graph.reshape(x, (batch, time, 2 * heads, 2, head // 2))
         swapped = graph.op("Gather", halves, graph.constant([1, 0]), axis=3)
         turned = graph.op("Add", graph.op("Mul", halves, self.cosine), graph.op("Mul", swapped, self.sine))
-        return graph.reshape(turned, (layers.batch, layers.time, 2, heads, head))
+        return graph.reshape(turned, (batch, time, 2, heads, head))

@@ -8,27 +8,19 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from models.graph import Graph
 from models.modalities import TokenBatch
 from models.text_graph import TextGraph, emit_text_encoder
-from tests.fakes.checkpoints import tiny_checkpoint
+from tests.fakes.checkpoints import stirred, tiny_checkpoint
 
 _SPREAD: Final = 0.3
 """A product over 16 features then gives about as much as it is given."""
 
 
 def lively_checkpoint(architecture: str, folder: Path, **changes: Any) -> Path:
-    """As `tiny_checkpoint`, but for weights that are small at first: biases and the weights of norms move as well."""
-    path = tiny_checkpoint(architecture, folder, **changes) / "model.safetensors"
-    rng = np.random.default_rng(0)
-    moved = {
-        name: array + rng.normal(0, _SPREAD, array.shape).astype(array.dtype)
-        for name, array in sorted(load_file(path).items())
-    }
-    save_file(moved, path, metadata={"format": "pt"})
-    return folder
+    """As `tiny_checkpoint`, but for weights, which are small at first: what each of them does is seen."""
+    return stirred(tiny_checkpoint(architecture, folder, **changes), spread=_SPREAD)
 
 
 def encoded(text: TextGraph, batch: TokenBatch) -> NDArray[np.float32]:
