@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -101,8 +101,17 @@ def tiny_large_profile(folder: Path) -> dict[str, dict[str, str]]:
     return {name: {"folder": str(tiny_checkpoint(kind, folder / name))} for name, kind in LARGE_PROFILE.items()}
 
 
-def as_older_format(folder: Path) -> Path:
-    """Turns a checkpoint into what the hub holds of older models: `pytorch_model.bin`, weight norm as then named."""
+def stirred(folder: Path, *, seed: int = 0) -> Path:
+    """Moves every weight of a checkpoint: fresh biases are 0 and norms 1, so that whoever forgets one is not caught."""
+    chance = torch.Generator().manual_seed(seed)
+    weights = load_file(folder / "model.safetensors")
+    moved = {name: value + 0.1 * torch.randn(value.shape, generator=chance) for name, value in weights.items()}
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def as_older_names(folder: Path) -> Path:
+    """Names weight norm in a checkpoint as it was named once."""
     weights = load_file(folder / "model.safetensors")
     renamed = {
         name.replace("parametrizations.weight.original0", "weight_g").replace(
@@ -110,7 +119,13 @@ def as_older_format(folder: Path) -> Path:
         ): value
         for name, value in weights.items()
     }
-    torch.save(renamed, folder / "pytorch_model.bin")
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def as_older_format(folder: Path) -> Path:
+    """Turns a checkpoint into what the hub holds of older models: `pytorch_model.bin`, weight norm as then named."""
+    torch.save(load_file(as_older_names(folder) / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     return folder
 

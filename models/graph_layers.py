@@ -1,0 +1,187 @@
+"""The layers that transformers are written from: linear maps, norms, GELU, attention, and what keeps padding out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from models.graph import Graph, Value
+from models.graph_checkpoint import Weights
+
+_MASKED: Final = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNames:
+    """What a checkpoint calls the parts of a layer."""
+
+    attention: str
+    attention_norm: str
+    inner: str
+    outer: str
+    feed_forward_norm: str
+    key_bias: bool = True
+
+
+AttentionBias = Callable[[str, Value], Value | None]
+"""From the name of an attention and what it reads, `[batch * time, width]`, to what is added to its scores
+`[batch, heads, time, time]`, or to something that broadcasts to them; None where nothing is."""
+
+
+class Layers:
+    """Writes layers that read a checkpoint's weights."""
+
+    def __init__(self, graph: Graph, weights: Weights, epsilon: float) -> None:
+        """Writes nothing yet.
+
+        Args:
+            graph: to add to.
+            weights: what layers are named in.
+            epsilon: of the norms.
+        """
+        self._graph = graph
+        self._weights = weights
+        self._epsilon = epsilon
+
+    def linear(self, name: str, x: Value, *, scale: float = 1.0, bias: bool = True) -> Value:
+        """`[rows, from]` to `[rows, to]`, times a scale that is put into the weights."""
+        graph = self._graph
+        weight = self._weights[f"{name}.weight"].T.astype(np.float64) * scale
+        product = graph.op("MatMul", x, graph.constant(weight.astype(np.float32)))
+        if not bias:
+            return product
+        shift = self._weights[f"{name}.bias"].astype(np.float64) * scale
+        return graph.op("Add", product, graph.constant(shift.astype(np.float32)))
+
+    def norm(self, name: str, x: Value, *, epsilon: float | None = None) -> Value:
+        """Over the last axis."""
+        weight, bias = (self._graph.constant(self._weights[f"{name}.{part}"]) for part in ("weight", "bias"))
+        used = self._epsilon if epsilon is None else epsilon
+        return self._graph.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=used)
+
+    def gelu(self, x: Value) -> Value:
+        """GELU (Hendrycks and Gimpel 2016), exact."""
+        graph = self._graph
+        bent = graph.op("Erf", graph.op("Div", x, graph.constant(float(np.sqrt(2)))))
+        return graph.op("Mul", graph.op("Mul", x, graph.op("Add", bent, graph.constant(1.0))), graph.constant(0.5))
+
+    def convolution(self, name: str, x: Value, *, bias: bool, **attributes: Any) -> Value:
+        """`[batch, channels, time]` to the same of other sizes; attributes are those of `Conv`."""
+        graph = self._graph
+        weight = self._weights[f"{name}.weight"]
+        shift = (graph.constant(self._weights[f"{name}.bias"]),) if bias else ()
+        return graph.op("Conv", x, graph.constant(weight), *shift, kernel_shape=[weight.shape[-1]], **attributes)
+
+    def pre_norm(
+        self, names: LayerNames, x: Value, *, shape: tuple[Value, Value, int, int], added: AttentionBias
+    ) -> Value:
+        """A layer that norms what its halves read, not what they give.
+
+        Args:
+            names: of its parts.
+            x: `[batch * time, width]`.
+            shape: batch, time, heads and features a head.
+            added: to the attention's scores.
+
+        Returns:
+            As `x`.
+        """
+        graph = self._graph
+        normed = self.norm(names.attention_norm, x)
+        attended = self.attention(names.attention, normed, shape=shape, added=added, key_bias=names.key_bias)
+        x = graph.op("Add", x, self.linear(f"{names.attention}.out_proj", attended))
+        inner = self.gelu(self.linear(names.inner, self.norm(names.feed_forward_norm, x)))
+        return graph.op("Add", x, self.linear(names.outer, inner))
+
+    def attention(
+        self,
+        name: str,
+        x: Value,
+        *,
+        shape: tuple[Value, Value, int, int],
+        added: AttentionBias,
+        parts: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj"),
+        key_bias: bool = True,
+    ) -> Value:
+        """What each frame learns of all others, before it is projected.
+
+        Args:
+            name: of the attention.
+            x: `[batch * time, width]`.
+            shape: batch, time, heads and features a head.
+            added: to its scores.
+            parts: names of the projections to queries, keys and values.
+            key_bias: whether the keys' has one.
+
+        Returns:
+            `[batch * time, heads * features a head]`.
+        """
+        graph = self._graph
+        heads, each = shape[2:]
+        to_query, to_key, to_value = (f"{name}.{part}" for part in parts)
+        # Scores are scaled in the weights of the query.
+        query = graph.reshape(self.linear(to_query, x, scale=float(1 / np.sqrt(each))), shape)
+        key = graph.reshape(self.linear(to_key, x, bias=key_bias), shape)
+        value = graph.reshape(self.linear(to_value, x), shape)
+        scores = graph.op(
+            "MatMul",
+            graph.op("Transpose", query, perm=[0, 2, 1, 3]),
+            graph.op("Transpose", key, perm=[0, 2, 3, 1]),
+        )
+        bias = added(name, x)
+        weights = graph.op("Softmax", scores if bias is None else graph.op("Add", scores, bias), axis=-1)
+        attended = graph.op("MatMul", weights, graph.op("Transpose", value, perm=[0, 2, 1, 3]))
+        return graph.reshape(graph.op("Transpose", attended, perm=[0, 2, 1, 3]), (-1, heads * each))
+
+
+def read_last(
+    graph: Graph, hidden: Sequence[Value], layers: int, *, stacked: bool, shape: tuple[Value, Value, int]
+) -> Value:
+    """The last hidden layers as features, as `models.backbones.checkpoint.read_layers` reads them.
+
+    Args:
+        graph: to add to.
+        hidden: one a layer, `[batch * time, width]` each, the last layer last.
+        layers: how many of them, from the last.
+        stacked: whether they stand side by side, the earliest first; else they are summed.
+        shape: batch, time and width.
+
+    Returns:
+        `[batch, time, width]`, or `[batch, time, layers * width]` where they are stacked.
+    """
+    read = hidden[-layers:]
+    if len(read) == 1:
+        return graph.reshape(read[0], shape)
+    together = graph.op("Concat", *read, axis=-1) if stacked else graph.op("Sum", *read)
+    return graph.reshape(together, (*shape[:2], shape[2] * (layers if stacked else 1)))
+
+
+def there(graph: Graph, time: Value, lengths: Value) -> Value:
+    """Which places of a time axis are real, `[batch, time]`, boolean.
+
+    Args:
+        graph: to add to.
+        time: size of the axis, `[1]`.
+        lengths: `[batch]`, how many are real.
+    """
+    return graph.op("Less", places(graph, time), graph.reshape(lengths, (-1, 1)))
+
+
+def places(graph: Graph, time: Value) -> Value:
+    """0, 1, 2 and so on, as many as a size `[1]` says."""
+    zero, one = (graph.constant(np.array(number, dtype=np.int64)) for number in (0, 1))
+    return graph.op("Range", zero, graph.op("Squeeze", time, graph.constant([0])), one)
+
+
+def key_mask(graph: Graph, real: Value) -> Value:
+    """What keeps attention away from padding when it is added to scores, `[batch, 1, 1, time]`.
+
+    Args:
+        graph: to add to.
+        real: `[batch, time]`, boolean.
+    """
+    bias = graph.op("Where", real, graph.constant(0.0), graph.constant(_MASKED))
+    return graph.op("Unsqueeze", bias, graph.constant([1, 2]))
