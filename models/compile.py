@@ -34,7 +34,7 @@ PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """By target. Half precision keeps its weights in a CPU's memory and gains nothing there."""
 CPU_LANES: Final = 2
 """Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
-GRAPH_VERSION: Final = 5
+GRAPH_VERSION: Final = 6
 """Raised when the same bundle would be written otherwise."""
 
 _VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")

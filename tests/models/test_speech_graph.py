@@ -63,6 +63,7 @@ def encoder(speech: SpeechGraph) -> Encode:
             padded[row, : segment.size] = segment
         found, own = session.run(None, {"waveform": padded, "samples": lengths})
         assert np.isfinite(found).all()
+        assert (own >= 0).all()
         return [row[:count] for row, count in zip(found, own, strict=True)]
 
     return encode
@@ -133,6 +134,12 @@ def test_a_row_without_a_whole_frame_has_none_and_disturbs_nobody(folders: dict[
     assert [len(row) for row in found] == [0, 27, 0]
     assert_same([found[1]], encode([spoken]))
     assert [len(row) for row in encode([nothing, short])] == [0, 0]
+
+
+def test_no_clip_has_fewer_than_no_frames_however_far_kernels_reach(tmp_path: Path) -> None:
+    reaching = {"conv_dim": [DIM] * 2, "conv_kernel": [10, 12], "conv_stride": [5, 1]}
+    encode = encoder(SpeechGraph.read(tiny_checkpoint("hubert", tmp_path, **reaching), layers=4))
+    assert [len(row) for row in encode(clips((0, 9, 64, 65, 400)))] == [0, 0, 0, 1, 68]
 
 
 def test_silence_stays_finite(folders: dict[str, Path]) -> None:
