@@ -34,9 +34,13 @@ PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """By target. Half precision keeps its weights in a CPU's memory and gains nothing there."""
 CPU_LANES: Final = 2
 """Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
+MOST_GRAPH_BYTES: Final = 2_000_000_000
+"""That text encoders and members may weigh together: a file of ONNX ends at 2 GiB. What does not fit stays outside."""
 GRAPH_VERSION: Final = 6
 """Raised when the same bundle would be written otherwise."""
 
+_MEMBER_GROWTH: Final = 2
+"""Members are stored in half precision and written in single."""
 _VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")
 _SUFFIXES: Final = {ONNX: ".onnx", **dict.fromkeys(TENSORRT, ".engine")}
 
@@ -104,8 +108,16 @@ class Order:
 
     @property
     def inside(self) -> dict[str, TextSource]:
-        """The text encoders that will stand inside."""
-        return {name: source for name, source in self.text.items() if source.can_be_written}
+        """The text encoders that will stand inside: those that can be written, as far as one graph has room."""
+        stored = sum(self.bundle.manifest.files[member.file].bytes for member in self.bundle.manifest.members)
+        room = MOST_GRAPH_BYTES - _MEMBER_GROWTH * stored
+        inside: dict[str, TextSource] = {}
+        for name, source in self.text.items():
+            size = source.bytes_inside()
+            if size is not None and size <= room:
+                room -= size
+                inside[name] = source
+        return inside
 
 
 def compile_bundle(order: Order, *, force: bool = False, progress: Progress | None = None) -> EngineReport:

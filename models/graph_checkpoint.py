@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,3 +93,17 @@ class Weights:
             return np.asarray(self.tensors[name], dtype=np.float32)
         except KeyError:
             raise WeightsError(f"{self.folder / WEIGHTS_FILE}: tensor {name} is missing") from None
+
+
+def single_precision_bytes(folder: Path) -> int | None:
+    """What a checkpoint's weights weigh in single precision, by their shapes; None where they cannot be read here.
+
+    Args:
+        folder: in the hub's format.
+    """
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="numpy") as stored:
+            numbers = [math.prod(stored.get_slice(name).get_shape()) for name in stored.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    return int(np.dtype(np.float32).itemsize * sum(numbers))

@@ -37,10 +37,11 @@ class TextSource:
     hashes: Mapping[str, str]
     """SHA-256 by file."""
 
-    @property
-    def can_be_written(self) -> bool:
-        """Whether it can stand inside an engine's graph."""
-        return self.architecture in WRITTEN
+    def bytes_inside(self) -> int | None:
+        """What it adds to an engine's graph; None where it cannot stand inside one."""
+        from models.graph_checkpoint import single_precision_bytes
+
+        return single_precision_bytes(self.folder) if self.architecture in WRITTEN else None
 
     def graph(self) -> TextGraph:
         """As ONNX nodes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,23 @@ def test_weights_that_each_token_is_multiplied_with_are_counted_without_tables(f
 
 def test_a_source_knows_what_can_be_written() -> None:
     assert ARCHITECTURES.keys() == WRITTEN
+
+
+def test_what_one_graph_has_no_room_for_stays_outside(
+    source: TextSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Order(tiny_bundle(tmp_path / "tiny"), text={"text": source})
+    assert order.inside == {"text": source}
+    size = source.bytes_inside()
+    assert size is not None
+    monkeypatch.setattr("models.compile.MOST_GRAPH_BYTES", size)
+    assert order.inside == {}
+
+
+def test_what_only_pytorch_reads_stays_outside(source: TextSource, tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    assert replace(source, folder=tmp_path).bytes_inside() is None
+    assert replace(source, architecture="hubert").bytes_inside() is None
 
 
 def test_what_it_cannot_write_is_refused(bert: Path, tmp_path: Path) -> None:
