@@ -120,7 +120,7 @@ class Order:
         return inside
 
 
-def compile_bundle(order: Order, *, force: bool = False, progress: Progress | None = None) -> EngineReport:
+def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:
     """Writes a bundle as a graph, builds its engine, checks it against PyTorch and puts it into the cache, in one step.
 
     Args:
@@ -128,18 +128,13 @@ def compile_bundle(order: Order, *, force: bool = False, progress: Progress | No
         force: compile even where the cache has it.
         progress: told of the steps of a long build; what it raises stops the build.
 
+    Returns:
+        The engine, handed over even where it cannot be kept: `fault` says why then.
+
     Raises:
-        EngineError: the engine cannot be built, does not agree with PyTorch, or the cache cannot be written.
+        EngineError: the engine cannot be built, or does not agree with PyTorch.
         WeightsError: a text encoder's weights are damaged.
     """
-    compiled = compile_engine(order, force=force, progress=progress)
-    if compiled.fault is not None:
-        raise EngineError(compiled.fault)
-    return compiled.report
-
-
-def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:
-    """As `compile_bundle`, and hands the engine over even where it cannot be kept."""
     store = EngineStore(_key(order))
     if not force and (found := _cached(store, order)) is not None:
         return found
@@ -150,7 +145,17 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
         started = time.perf_counter()
         content, capabilities = _built(order, progress)
         report = EngineReport(
-            order.target, order.precision, "", len(content), None, None, 0, 0, 0.0, False, capabilities
+            engine=order.target,
+            precision=order.precision,
+            path="",
+            size_bytes=len(content),
+            largest_difference=None,
+            label_agreement=None,
+            rows=0,
+            clips=0,
+            seconds=0.0,
+            cached=False,
+            capabilities=capabilities,
         )
         report = replace(_checked(order, content, report), seconds=time.perf_counter() - started)
         return _kept(store, order, CompiledEngine(content, report))

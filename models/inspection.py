@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from models.compile import ONNX, CompiledEngine, Order, runnable
 from models.engines.base import Engine
 from models.errors import EngineError
 from models.modalities import EngineInputs, Modality
-
-_CHECKED_ROWS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def one_segment(modalities: Sequence[Modality], reads_tokens: frozenset[str]) ->
     inputs = check_inputs(tuple(modalities), reads_tokens)
     size = len(next(iter(inputs.values())))
     whole = next(row for row in range(size) if all(batch.lengths[row] > 0 for batch in inputs.values()))
-    return {name: batch.rows(whole, whole + _CHECKED_ROWS) for name, batch in inputs.items()}
+    return {name: batch.rows(whole, whole + 1) for name, batch in inputs.items()}
 
 
 def _graph(order: Order, content: bytes) -> Inspection:

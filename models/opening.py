@@ -96,7 +96,6 @@ def _opened(bundle: Bundle, kind: str, precision: str, threads: int, text: Mappi
     elif compiled.report.largest_difference is None:
         # Built ahead of time on a machine that could not run it: this one can.
         compiled = check_engine(order)
-    _LOG.info("engine %s: largest difference from PyTorch %.1e", kind, compiled.report.largest_difference or 0.0)
     return runnable(order, compiled.content, threads=threads)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from models.backbones.text_source import text_sources
 from models.bundle import load_bundle, shipped_bundle
-from models.compile import Order, compile_bundle
+from models.compile import Order, compile_engine
 from streaming.config import MqttSettings, RolesSettings, ServerSettings, Settings
 from streaming.conversation import load_conversation
 from streaming.demo import run_demo
@@ -26,7 +26,7 @@ PATIENCE_S = 240.0
 def _compiled() -> None:
     """The engine is in the cache before anybody waits for it."""
     bundle = load_bundle(shipped_bundle())
-    compile_bundle(Order(bundle, text=text_sources(bundle)))
+    compile_engine(Order(bundle, text=text_sources(bundle)))
 
 
 async def heard_by_mosquitto_sub(port: int, finals: int) -> list[tuple[str, dict[str, object]]]:

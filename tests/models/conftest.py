@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from models.compile import Order, compile_bundle
+from models.compile import Order, compile_engine
 from tests.fakes.bundles import CompiledBundle, tiny_bundle
 
 
@@ -21,4 +21,4 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledBundle:
     bundle = tiny_bundle(folder / "tiny", members=members, layers={"acoustic": 4})
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="error"):
         patch.setenv("MEDUSA_CACHE", str(folder / "cache"))
-        return CompiledBundle(bundle, folder / "cache", compile_bundle(Order(bundle)))
+        return CompiledBundle(bundle, folder / "cache", compile_engine(Order(bundle)).report)

@@ -149,6 +149,10 @@ class TestCompile:
         bundle = ["--bundle", str(tiny_bundle(tmp_path / "tiny").folder)]
         assert main(["compile", *bundle, "--check"]) == 1
         assert "is in the cache: compile it first" in capsys.readouterr().err
+        (tmp_path / "cache").write_text("in the way")
+        assert main(["compile", *bundle]) == 1
+        assert "cannot be kept in" in capsys.readouterr().err
+        (tmp_path / "cache").unlink()
         assert main(["compile", *bundle, "--inspect"]) == 0
         told = capsys.readouterr().out
         assert "probabilities        float32  ['batch', 7]" in told

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> EngineStore:
 def program(code: str, folder: Path, **options: object) -> subprocess.Popen[str]:
     """Another process with the same store at hand, as `store`; it prints a line when it is where the test wants it."""
     prelude = f"""
-        import os, sys, time
+        import os, signal, sys
         from pathlib import Path
         from models.engines.store import EngineStore
         from models.errors import EngineError
@@ -90,7 +90,7 @@ def test_a_process_killed_while_it_writes_leaves_the_engine_that_was_there(store
     code = """
         def stop(_):
             print("writing", flush=True)
-            time.sleep(60)
+            signal.pause()
         os.fsync = stop
         with store.building():
             store.keep(b"other" * 1000, ".onnx", {})
@@ -117,7 +117,7 @@ def test_a_process_killed_between_engine_and_stamp_leaves_the_engine_that_was_th
             calls.append(handle)
             if len(calls) == 2:
                 print("stamping", flush=True)
-                time.sleep(60)
+                signal.pause()
             true_sync(handle)
         os.fsync = stop
         store.keep(b"other" * 1000, ".onnx", {})
