@@ -141,7 +141,7 @@ class Graph:
             self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="medusa-live"
+            graph, opset_imports=self._domains(), ir_version=_IR_VERSION, producer_name="medusa-live"
         )
         if self._notes:
             helper.set_model_props(model, self._notes)
@@ -151,6 +151,10 @@ class Graph:
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
             raise EngineError(f"the graph of {self._name} is not valid ONNX: {error}") from error
         return content
+
+    def _domains(self) -> list[onnx.OperatorSetIdProto]:
+        others = sorted({node.domain for node in self._nodes if node.domain})
+        return [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in others)]
 
     def _branch(
         self, name: str, write: Callable[[], Value], kind: type[np.generic], shape: Sequence[Dim]

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.graph import Graph, Value
 from models.graph_checkpoint import Array, Weights
+from models.graph_int8 import QuantisedRows, product_int8, quantise_rows
 
 MASKED: Final = -1e9
 """Added to a score it leaves nothing of its share."""
@@ -35,17 +36,20 @@ AttentionBias = Callable[[str, Value], Value | None]
 class Layers:
     """Writes layers that read a checkpoint's weights."""
 
-    def __init__(self, graph: Graph, weights: Weights, epsilon: float) -> None:
+    def __init__(self, graph: Graph, weights: Weights, epsilon: float, *, int8: bool = False) -> None:
         """Writes nothing yet.
 
         Args:
             graph: to add to.
             weights: what layers are named in.
             epsilon: of the norms.
+            int8: whether linear maps are computed in integers, see `models.graph_int8`; for ONNX Runtime on a CPU.
         """
         self._graph = graph
         self._weights = weights
         self._epsilon = epsilon
+        self._int8 = int8
+        self._rows: dict[Value, QuantisedRows] = {}
 
     def linear(self, name: str, x: Value, *, scale: float = 1.0, bias: bool = True) -> Value:
         """`[rows, from]` to `[rows, to]`, times a scale that is put into the weights."""
@@ -62,11 +66,20 @@ class Layers:
             scale: of what comes out, put into the weights: a number, or one for each of `to`.
         """
         graph = self._graph
-        scaled = weight.T.astype(np.float64) * scale
-        product = graph.op("MatMul", x, graph.constant(scaled.astype(np.float32)))
+        scaled = (weight.T.astype(np.float64) * scale).astype(np.float32)
+        if self._int8:
+            product = product_int8(graph, self._quantised(x), scaled)
+        else:
+            product = graph.op("MatMul", x, graph.constant(scaled))
         if bias is None:
             return product
         return graph.op("Add", product, graph.constant((bias.astype(np.float64) * scale).astype(np.float32)))
+
+    def _quantised(self, x: Value) -> QuantisedRows:
+        """Once for all that read it, as queries, keys and values do."""
+        if x not in self._rows:
+            self._rows[x] = quantise_rows(self._graph, x)
+        return self._rows[x]
 
     def norm(self, name: str, x: Value, *, epsilon: float | None = None, bias: bool = True) -> Value:
         """Over the last axis."""

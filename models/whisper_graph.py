@@ -7,6 +7,7 @@ included, so that clips in one batch must come in one window: `models.windows` s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -23,7 +24,7 @@ from models.windows import ENCODER_HOP_SAMPLES
 _EPSILON: Final = 1e-5
 
 
-class _Shape(BaseModel):
+class WhisperShape(BaseModel):
     """What `config.json` says; only what is written here is accepted."""
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +48,7 @@ class _Shape(BaseModel):
 class WhisperGraph:
     """Whisper's encoder, read from a checkpoint, that can be written into a graph."""
 
-    shape: _Shape
+    shape: WhisperShape
     weights: Weights
     layers: int
     """Hidden layers that are read, counted from the last."""
@@ -90,10 +91,54 @@ class WhisperGraph:
         Raises:
             WeightsError: it cannot be read, or is no Whisper with as many layers.
         """
-        shape = read_description(_Shape, folder / CONFIG_FILE, "only Whisper is written")
+        shape = read_description(WhisperShape, folder / CONFIG_FILE, "only Whisper is written")
         if not 1 <= layers <= shape.encoder_layers:
             raise WeightsError(f"{folder} has {shape.encoder_layers} hidden layers, {layers} are to be read")
         return cls(shape, Weights.read(folder, "model.", ("encoder.",)), layers, stacked)
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenLayers:
+    """Layers of an encoder in a graph."""
+
+    values: Sequence[Value]
+    """One a layer, `[batch * frames, width]` each; the encoder's last one normed, as a decoder reads it."""
+    shape: tuple[Value, Value, int]
+    """Batch, frames and width."""
+
+
+def emit_whisper_layers(
+    graph: Graph, whisper: WhisperGraph, mel: Value, *, count: int | None = None, int8: bool = False
+) -> HiddenLayers:
+    """Writes an encoder with each of its layers at hand.
+
+    Args:
+        graph: to add to.
+        whisper: what to write.
+        mel: `[batch, mel bands, time]`, see `emit_whisper_encoder`.
+        count: so many of its layers, from the first; None for all.
+        int8: whether linear maps are computed in integers, see `models.graph_int8`.
+
+    Raises:
+        WeightsError: the checkpoint lacks a tensor.
+    """
+    shape = whisper.shape
+    write = Layers(graph, whisper.weights, _EPSILON, int8=int8)
+    heads = shape.encoder_attention_heads
+    x = _framed(graph, write, whisper, mel)
+    batch, time = graph.size(x, 0), graph.size(x, 1)
+    parted = (batch, time, heads, shape.d_model // heads)
+    own = whisper.weights["encoder.embed_positions.weight"]
+    places = graph.op("Slice", graph.constant(own), graph.constant([0]), time, graph.constant([0]))
+    flat = graph.reshape(graph.op("Add", x, places), (-1, shape.d_model))
+    hidden = []
+    written = shape.encoder_layers if count is None else count
+    for layer in range(written):
+        flat = write.pre_norm(_names(f"encoder.layers.{layer}"), flat, shape=parted, added=lambda _name, _x: None)
+        hidden.append(flat)
+    if written == shape.encoder_layers:
+        hidden[-1] = write.norm("encoder.layer_norm", flat)
+    return HiddenLayers(hidden, (batch, time, shape.d_model))
 
 
 def emit_whisper_encoder(graph: Graph, whisper: WhisperGraph, mel: Value, samples: Value) -> tuple[Value, Value]:
@@ -114,21 +159,8 @@ def emit_whisper_encoder(graph: Graph, whisper: WhisperGraph, mel: Value, sample
     Raises:
         WeightsError: the checkpoint lacks a tensor.
     """
-    shape = whisper.shape
-    write = Layers(graph, whisper.weights, _EPSILON)
-    heads = shape.encoder_attention_heads
-    x = _framed(graph, write, whisper, mel)
-    batch, time = graph.size(x, 0), graph.size(x, 1)
-    parted = (batch, time, heads, shape.d_model // heads)
-    own = whisper.weights["encoder.embed_positions.weight"]
-    places = graph.op("Slice", graph.constant(own), graph.constant([0]), time, graph.constant([0]))
-    flat = graph.reshape(graph.op("Add", x, places), (-1, shape.d_model))
-    hidden = []
-    for layer in range(shape.encoder_layers):
-        flat = write.pre_norm(_names(f"encoder.layers.{layer}"), flat, shape=parted, added=lambda _name, _x: None)
-        hidden.append(flat)
-    hidden[-1] = write.norm("encoder.layer_norm", flat)
-    features = read_last(graph, hidden, whisper.layers, stacked=whisper.stacked, shape=(batch, time, shape.d_model))
+    hidden = emit_whisper_layers(graph, whisper, mel)
+    features = read_last(graph, hidden.values, whisper.layers, stacked=whisper.stacked, shape=hidden.shape)
     hop, rest = (np.array(n, dtype=np.int64) for n in (ENCODER_HOP_SAMPLES, ENCODER_HOP_SAMPLES - 1))
     frames = graph.op("Div", graph.op("Add", samples, graph.constant(rest)), graph.constant(hop))
     return features, frames

@@ -94,9 +94,9 @@ class AsrSettings(SettingsSection):
     tokens_per_s: float = Field(default=6.0, ge=1, le=20)
     """Tokens more for each second of speech."""
     compute_type: Literal["int8", "int8_float16", "float16", "float32", "default"] = "int8"
-    """CTranslate2's arithmetic."""
+    """CTranslate2's name of the arithmetic; `int8` computes the encoder in integers too."""
     threads: int = Field(default=0, ge=0, le=256)
-    """CPU threads; 0 lets CTranslate2 choose."""
+    """CPU threads; 0 for as many as there are processors."""
 
 
 class VadSettings(SettingsSection):

@@ -81,11 +81,14 @@ class Extractor(Protocol):
 
 
 class SpeechFeatures:
-    """The Whisper encoder of the live path, under its window policy."""
+    """A layer of the live path's Whisper encoder, under its window policy."""
 
-    def __init__(self, encoder: WhisperEncoder, windows: WindowPolicy = FINAL_WINDOWS) -> None:
-        """Takes a loaded encoder and the windows to pad clips to."""
+    def __init__(
+        self, encoder: WhisperEncoder, layer: int | None = None, windows: WindowPolicy = FINAL_WINDOWS
+    ) -> None:
+        """Takes an encoder opened for a layer, that layer, and the windows to pad clips to."""
         self._encoder = encoder
+        self._layer = layer
         self._windows = windows
 
     def room(self, clip: Clip) -> int:
@@ -100,7 +103,7 @@ class SpeechFeatures:
         """The encoder's frames that hold real audio, at 50 Hz."""
         segments = [_samples_of(clip) for clip in clips]
         window_s = max(self._windows.bucket_s(segment.size) for segment in segments)
-        return list(self._encoder.encode(segments, window_s).frames)
+        return list(self._encoder.encode(segments, window_s).frames[self._layer])
 
 
 class CheckpointFeatures:
@@ -186,12 +189,15 @@ def open_extractor(
         return ProsodyFeatures(ProsodyExtractor())
     folder = backbone_folder(spec, weights, progress=True)
     if spec.architecture == "ctranslate2":
-        return SpeechFeatures(WhisperEncoder(folder, compute_type=WHISPER_ARITHMETIC, threads=threads))
-    if spec.kind == "linguistic":
-        encoder = TextEncoder(
-            folder, architecture=spec.architecture, layers=spec.layers, stacked=spec.stacked, device=device
+        layer = spec.hidden_layer
+        encoder = WhisperEncoder(
+            folder, layers=(layer,), decodes=False, compute_type=WHISPER_ARITHMETIC, threads=threads
         )
-        return TextFeatures(encoder)
+        return SpeechFeatures(encoder, layer)
+    if spec.kind == "linguistic":
+        return TextFeatures(
+            TextEncoder(folder, architecture=spec.architecture, layers=spec.layers, stacked=spec.stacked, device=device)
+        )
     return CheckpointFeatures(
         SpeechEncoder(folder, spec.architecture, layers=spec.layers, stacked=spec.stacked, device=device)
     )

@@ -67,6 +67,8 @@ class BackboneSpec:
     """Hidden layers that are read, counted from the last."""
     stacked: bool = False
     """Whether those layers stand side by side, for members that learn how to weigh them; else they are summed."""
+    hidden_layer: int | None = None
+    """Of a converted Whisper, the one hidden layer that is read, counted from 1; None for the last, after its norm."""
 
     @property
     def width(self) -> int:
@@ -88,6 +90,10 @@ def _text(name: str, architecture: Architecture, dim: int) -> BackboneSpec:
 
 BACKBONES: Final = _specs(
     _speech("whisper-base", "ctranslate2", 512, 50.0, 1),
+    # The middle of the same encoder, where more is left of how something is said (docs/experiments.md).
+    BackboneSpec(
+        "whisper-base-layer3", "acoustic", 512, 50.0, "whisper-base", architecture="ctranslate2", hidden_layer=3
+    ),
     BackboneSpec("prosody", "acoustic", 26, 50.0, None, architecture="prosody"),
     _text("minilm-l6", "bert", 384),
     # What the paper reads: the last four hidden layers summed, of Whisper the last one.

@@ -79,7 +79,7 @@ class SpeechEmotionRecognizer:
         engine: Engine,
         *,
         encoder: WhisperEncoder,
-        encoder_name: str,
+        layers: Mapping[str, int | None],
         transcriber: Transcriber,
         prosody: ProsodyExtractor,
         text_encoders: Mapping[str, TextEncoder],
@@ -92,7 +92,7 @@ class SpeechEmotionRecognizer:
             bundle: says what the engine reads, in which windows, and when to abstain.
             engine: runs the bundle's ensemble.
             encoder: the speech encoder.
-            encoder_name: its name in the backbone registry.
+            layers: by name in the backbone registry, the hidden layer of that encoder which it stands for.
             transcriber: reads words from the encoder's output.
             prosody: the backbone of that name.
             text_encoders: by modality, where the engine reads their features.
@@ -104,11 +104,11 @@ class SpeechEmotionRecognizer:
             BundleError: its speaker priors are damaged.
         """
         spoken = text_encoders.keys() | tokens.keys()
-        missing = {m.backbone for m in bundle.modalities if m.name not in spoken} - {encoder_name, PROSODY}
+        missing = {m.backbone for m in bundle.modalities if m.name not in spoken} - layers.keys() - {PROSODY}
         if missing:
             raise RecognitionError(
                 f"bundle {bundle.manifest.name} reads {', '.join(sorted(missing))}, which is not computed live: "
-                f"choose a bundle over {encoder_name}, {PROSODY} and a text encoder of the registry"
+                f"choose a bundle over {', '.join((*layers, PROSODY))} and a text encoder of the registry"
             )
         self.model: Final = ModelInfo(
             bundle=bundle.manifest.name,
@@ -124,7 +124,7 @@ class SpeechEmotionRecognizer:
         self._abstain_below = bundle.abstain_below if abstain else 0.0
         self._engine = engine
         self._encoder = encoder
-        self._encoder_name = encoder_name
+        self._layers = layers
         self._transcriber = transcriber
         self._prosody = prosody
         self._text_encoders = text_encoders
@@ -221,8 +221,9 @@ class SpeechEmotionRecognizer:
         rows: Sequence[int],
     ) -> list[Features | None]:
         """Of each row, at the backbone's own rate; None where the modality is missing."""
-        if modality.backbone == self._encoder_name:
-            return [encoded.frames[row] for row in rows]
+        if modality.backbone in self._layers:
+            frames = encoded.frames[self._layers[modality.backbone]]
+            return [frames[row] for row in rows]
         if modality.backbone == PROSODY:
             return [self._prosody.extract(batch[row].samples) for row in rows]
         return _represented(self._text_encoders[modality.name], transcripts, rows)
@@ -267,7 +268,7 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
         RecognitionError: it reads a backbone that is not computed live, or was made with another version of one.
     """
     from models.backbones.prosody import ProsodyExtractor
-    from models.backbones.registry import backbone
+    from models.backbones.registry import BACKBONES, backbone
     from models.backbones.text_source import text_sources
     from models.backbones.whisper import WhisperEncoder
     from models.bundle import find_bundle, load_bundle
@@ -291,14 +292,18 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     sources = text_sources(bundle, settings.weights, progress=True)
     ensemble = settings.ensemble
     engine = open_engine(bundle, ensemble.engine, ensemble.precision, threads=asr.threads, text=sources)
+    layers = {name: spec.hidden_layer for name, spec in BACKBONES.items() if spec.weights == asr.model}
     encoder = WhisperEncoder(
-        weights_folder(asr.model, settings.weights, progress=True), compute_type=asr.compute_type, threads=asr.threads
+        weights_folder(asr.model, settings.weights, progress=True),
+        layers={layers[m.backbone] for m in bundle.modalities if m.backbone in layers},
+        compute_type=asr.compute_type,
+        threads=asr.threads,
     )
     return SpeechEmotionRecognizer(
         bundle,
         engine,
         encoder=encoder,
-        encoder_name=asr.model,
+        layers=layers,
         transcriber=Transcriber(encoder, asr),
         prosody=ProsodyExtractor(),
         text_encoders={n: source.encoder() for n, source in sources.items() if n not in engine.reads_tokens},

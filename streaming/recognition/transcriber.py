@@ -138,7 +138,7 @@ class Transcriber:
         if not self._encoder.model.is_multilingual:
             return [_Language("en", 1.0)] * len(requests)
         if unknown:
-            detected = self._encoder.model.detect_language(_rows(encoded.storage, unknown))
+            detected = self._encoder.model.detect_language(_view(encoded.states[unknown]))
             for row, candidates in zip(unknown, detected, strict=True):
                 token, probability = candidates[0]
                 given[row] = _Language(token.strip("<|>"), float(probability))
@@ -152,7 +152,7 @@ class Transcriber:
         # One limit for the whole window: each request's own is applied below, so that company makes no difference.
         longest = SECOND_LOOK_TOKENS if second_look else self.token_limit(round(encoded.window_s * SAMPLE_RATE_HZ))
         results = self._encoder.model.generate(
-            encoded.storage,
+            _view(encoded.states),
             prompts,
             beam_size=1,
             max_length=max(map(len, prompts)) + longest,
@@ -225,7 +225,7 @@ class Transcriber:
                 together.setdefault((id(sources[row][0]), languages[row].code), []).append(row)
         for (_, language), rows in together.items():
             found = self._encoder.model.align(
-                _rows(sources[rows[0]][0].storage, [sources[row][1] for row in rows]),
+                _view(sources[rows[0]][0].states[[sources[row][1] for row in rows]]),
                 self._tokenizer(language).sot_sequence,
                 [readings[row].flat_tokens for row in rows],
                 [max(1, len(requests[row].samples) // MEL_HOP_SAMPLES) for row in rows],
@@ -260,12 +260,8 @@ def _is_better(second: _Reading, first: _Reading) -> bool:
     return second.average_log_probability > first.average_log_probability
 
 
-def _rows(storage: ctranslate2.StorageView, rows: Sequence[int]) -> ctranslate2.StorageView:
-    """Some segments of an encoded batch."""
-    if list(rows) == list(range(storage.shape[0])):
-        return storage
-    states: NDArray[np.float32] = np.asarray(storage)
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(states[list(rows)]))
+def _view(states: NDArray[np.float32]) -> ctranslate2.StorageView:
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(states))
 
 
 def _words(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[list[str], list[tuple[int, ...]]]:

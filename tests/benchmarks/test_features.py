@@ -48,7 +48,7 @@ def backbones(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_every_backbone_of_the_recipe_is_measured_and_the_whole(tmp_path: Path, clips: Corpus) -> None:
     rows = [measure_extraction([clips], BASE, 1, tmp_path / "f"), *measure_backbones(clips.utterances, BASE)]
 
-    assert [row.backbone for row in rows] == ["all", "decoding", "whisper-base", "prosody", "minilm-l6"]
+    assert [row.backbone for row in rows] == ["all", "decoding", "whisper-base-layer3", "prosody", "minilm-l6"]
     assert all((row.clips, row.audio_s) == (4, 4.0) for row in rows)
     assert all(row.cpu_s_per_audio_s > 0 for row in rows[:2])
     assert rows[0].hours_an_hour == pytest.approx(100 / rows[0].hours_for_100_hours, rel=0.1)

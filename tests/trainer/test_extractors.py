@@ -24,7 +24,7 @@ def heard(seconds: float, name: str = "c/a") -> Clip:
 
 @dataclass
 class Encoded:
-    frames: tuple[np.ndarray, ...]
+    frames: dict[int | None, tuple[np.ndarray, ...]]
 
 
 @dataclass
@@ -35,7 +35,11 @@ class RecordingEncoder:
 
     def encode(self, segments: list[np.ndarray], window_s: float) -> Encoded:
         self.windows_s.append(window_s)
-        return Encoded(tuple(np.zeros((segment.size // 320, 512), np.float32) for segment in segments))
+        frames = {
+            layer: tuple(np.full((segment.size // 320, 512), layer or 0, np.float32) for segment in segments)
+            for layer in (None, 3)
+        }
+        return Encoded(frames)
 
 
 class TestWhatABackboneReads:
@@ -58,24 +62,29 @@ class TestWhatABackboneReads:
 
 class TestSpeech:
     def test_clips_share_a_batch_where_they_share_a_window(self) -> None:
-        speech = SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS)
+        speech = SpeechFeatures(_as_whisper(RecordingEncoder()), windows=WINDOWS)
         assert speech.bucket(heard(1.0)) == speech.bucket(heard(3.0)) == 4.0
         assert speech.bucket(heard(3.1)) == 8.0
 
     def test_a_batch_is_encoded_in_the_window_of_the_policy(self) -> None:
         encoder = RecordingEncoder()
-        speech = SpeechFeatures(_as_whisper(encoder), WINDOWS)
+        speech = SpeechFeatures(_as_whisper(encoder), windows=WINDOWS)
         features = speech.encode([heard(1.0), heard(2.0)])
         assert encoder.windows_s == [4.0]
         assert [f.shape[0] for f in features] == [50, 100]
 
+    @pytest.mark.parametrize("layer", [None, 3])
+    def test_the_layer_that_the_backbone_stands_for_is_read(self, layer: int | None) -> None:
+        (features,) = SpeechFeatures(_as_whisper(RecordingEncoder()), layer, WINDOWS).encode([heard(1.0)])
+        assert features.mean() == (layer or 0)
+
     def test_a_clip_longer_than_the_longest_window_is_refused(self) -> None:
         with pytest.raises(FeatureError, match=r"13\.0 s does not fit"):
-            SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS).bucket(heard(13.0))
+            SpeechFeatures(_as_whisper(RecordingEncoder()), windows=WINDOWS).bucket(heard(13.0))
 
     def test_a_clip_without_audio_is_refused(self) -> None:
         with pytest.raises(FeatureError, match="c/a: no audio"):
-            SpeechFeatures(_as_whisper(RecordingEncoder()), WINDOWS).bucket(Clip("c/a", text="x"))
+            SpeechFeatures(_as_whisper(RecordingEncoder()), windows=WINDOWS).bucket(Clip("c/a", text="x"))
 
 
 @pytest.fixture(scope="module")

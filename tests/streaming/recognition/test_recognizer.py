@@ -46,7 +46,7 @@ class FakeEncoder:
     def encode(self, segments: Sequence[NDArray[np.float32]], window_s: float) -> Any:
         self.windows_s.append(window_s)
         frames = tuple(np.full((encoder_frames(len(one)), 512), float(one.mean()), np.float32) for one in segments)
-        return SimpleNamespace(frames=frames, samples=tuple(map(len, segments)), window_s=window_s)
+        return SimpleNamespace(frames={None: frames, 3: frames}, samples=tuple(map(len, segments)), window_s=window_s)
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Stage:
             bundle,
             self.engine,
             encoder=self.encoder,  # type: ignore[arg-type]
-            encoder_name="whisper-base",
+            layers={"whisper-base": None, "whisper-base-layer3": 3},
             transcriber=self.transcriber,  # type: ignore[arg-type]
             prosody=ProsodyExtractor(),
             text_encoders={"text": self.text},  # type: ignore[dict-item]
@@ -243,7 +243,7 @@ def test_a_bundle_over_a_backbone_that_is_not_computed_live_is_refused(bundle: B
             bundle,
             RecordingEngine(bundle),
             encoder=FakeEncoder(),  # type: ignore[arg-type]
-            encoder_name="whisper-base",
+            layers={"whisper-base": None, "whisper-base-layer3": 3},
             transcriber=FakeTranscriber([]),  # type: ignore[arg-type]
             prosody=ProsodyExtractor(),
             text_encoders={},
