@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from trainer.feature_policy import store_spec
 from trainer.recipe import Recipe
 from trainer.speakers import fit_priors, moments_of
 from trainer.splits import Split, hold_out
+
+log = logging.getLogger(__name__)
 
 TEST_SPLIT = "test"
 DEVELOPMENT_SPLIT = "development"
@@ -73,6 +76,7 @@ def examples_of(
     Raises:
         CorpusError: no features are stored of any of them.
     """
+    told = _classes_by_corpus(utterances) if recipe.restricted_softmax else {}
     found: list[Example] = []
     for utterance in utterances:
         for view in views if utterance.audio is not None else (CLEAN,):
@@ -92,11 +96,28 @@ def examples_of(
                     moments=moments_of(features, recipe.speaker),
                     view=view,
                     for_development=utterance.split == DEVELOPMENT_SPLIT,
+                    possible=told.get(utterance.corpus),
                 )
             )
     if utterances and not found:
         raise CorpusError("no features are stored of any utterance: run medusa features extract first")
     return found
+
+
+def _classes_by_corpus(utterances: Sequence[Utterance]) -> dict[str, NDArray[np.bool_]]:
+    """Which classes each corpus tells of, `[labels]`: those that anybody took any of its utterances for."""
+    told: dict[str, NDArray[np.bool_]] = {}
+    for utterance in utterances:
+        own = utterance.target > 0
+        told[utterance.corpus] = told[utterance.corpus] | own if utterance.corpus in told else own
+    for corpus, classes in told.items():
+        if classes.sum() == 1:
+            log.warning(
+                "%s tells of one class alone, of which nothing can be learnt; restricted_softmax = false takes it as "
+                "evidence against all others",
+                corpus,
+            )
+    return told
 
 
 def _attributes(utterance: Utterance, recipe: Recipe) -> NDArray[np.float32] | None:

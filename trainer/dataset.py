@@ -46,6 +46,8 @@ class Example:
     """What its waveform went through."""
     for_development: bool = False
     """True where its corpus sets it aside to choose by."""
+    possible: NDArray[np.bool_] | None = None
+    """Classes its corpus tells of, `[labels]`; None for all."""
 
     @property
     def utterance(self) -> str:
@@ -72,6 +74,8 @@ class Batch:
     """`[batch, 3]`, zeros where not known."""
     known: Tensor
     """`[batch]`, 1 where the attributes are known."""
+    possible: Tensor
+    """`[batch, labels]`, 1 on the classes an example may be of."""
 
     def to(self, device: str) -> Batch:
         """The same batch on a device."""
@@ -81,6 +85,7 @@ class Batch:
             targets=self.targets.to(device),
             attributes=self.attributes.to(device),
             known=self.known.to(device),
+            possible=self.possible.to(device),
         )
 
 
@@ -90,6 +95,7 @@ class TrainingSet:
     Attributes:
         targets: `[examples, labels]`.
         dominant: `[examples]`, the strongest class of each.
+        possible: `[examples, labels]`, the classes that the example's corpus tells of.
         ambiguous: `[examples]`.
         spoken: `[examples]`, False where there is text alone.
         lengths: `[examples]`, frames of the longest modality.
@@ -129,6 +135,10 @@ class TrainingSet:
             )
         count = len(self.examples)
         self.targets = np.stack([e.target for e in self.examples]) if count else np.zeros((0, len(labels)), np.float32)
+        self.possible = np.ones((count, len(labels)), dtype=np.bool_)
+        for row, example in enumerate(self.examples):
+            if example.possible is not None:
+                self.possible[row] = example.possible
         self.dominant: Indices = self.targets.argmax(axis=1).astype(np.int64)
         self.ambiguous = np.array([e.ambiguous for e in self.examples], dtype=np.bool_)
         self.spoken = np.array([e.spoken for e in self.examples], dtype=np.bool_)
@@ -151,12 +161,13 @@ class TrainingSet:
         return [example.corpus for example in self.examples]
 
     def fingerprint(self) -> str:
-        """SHA-256 of what the examples are: ids, speakers, targets, attributes, and how many frames each has."""
+        """SHA-256 of what the examples are: ids, speakers, targets, what they may be, attributes, how many frames."""
         digest = hashlib.sha256()
         for e in self.examples:
             rated = None if e.attributes is None else e.attributes.tolist()
             frames = {name: None if f is None else f.shape[0] for name, f in e.features.items()}
-            stated = (e.id, e.speaker, e.target.tolist(), e.ambiguous, rated, frames)
+            possible = None if e.possible is None else e.possible.tolist()
+            stated = (e.id, e.speaker, e.target.tolist(), possible, e.ambiguous, rated, frames)
             digest.update(json.dumps(stated, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -217,6 +228,7 @@ class TrainingSet:
             targets=torch.from_numpy(self.targets[indices]),
             attributes=torch.from_numpy(attributes),
             known=torch.from_numpy(known),
+            possible=torch.from_numpy(self.possible[indices].astype(np.float32)),
         )
 
     def _heard(self, position: int, rng: np.random.Generator | None) -> SpeakerMoments:

@@ -214,8 +214,9 @@ class _Fit:
         with self._compute.autocast():
             latent = self._model.fuse(batch.inputs, batch.masks)  # type: ignore[operator]
             own = objective.on_latent(latent, batch.targets)
-            mixed = (latent, objective.targets(batch.targets), batch.attributes, batch.known)
-            latent, targets, attributes, known = self._mixup(mixed, self._generator)
+            targets = objective.targets(batch.targets, batch.possible)
+            mixed = (latent, targets, batch.attributes, batch.known, batch.possible)
+            latent, targets, attributes, known, possible = self._mixup(mixed, self._generator)
             logits, predicted = self._model.classify(latent)  # type: ignore[operator]
         return own + objective(
             logits.float(),
@@ -223,6 +224,7 @@ class _Fit:
             predicted=predicted.float(),
             attributes=attributes,
             known=known,
+            possible=possible,
             weights=self._weights,
         )
 

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from trainer.errors import RecipeError
 
+IMPOSSIBLE = -1e4
+"""A logit that leaves a class no probability, and times a target of 0 is 0."""
+
 
 def class_weights(targets: Tensor, power: float = 0.5) -> Tensor:
     """Weights that let rare classes count (paper, stage 1): `(N / (C * f_c)) ** power`, f_c the class's soft count.
@@ -82,6 +85,19 @@ def supervised_contrast(latent: Tensor, targets: Tensor, temperature: float) -> 
     return -(logs.sum(dim=1)[found] / count[found]).mean()
 
 
+def restricted(logits: Tensor, possible: Tensor) -> Tensor:
+    """Logits that leave no probability to classes that an example cannot be of (FedRS, Li and Zhan 2021, equation 4).
+
+    A corpus that holds four emotions is no evidence against a fifth: without this its microphone, room and voices are
+    learnt as signs that the fifth is not there.
+
+    Args:
+        logits: `[batch, labels]`.
+        possible: `[batch, labels]`, booleans, or shares of a mixed example: whatever is above 0 is possible.
+    """
+    return logits.masked_fill(possible <= 0, IMPOSSIBLE)
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """The weighted sum a stage minimises (paper: 1.5 and 0.4), and what it takes for the truth."""
@@ -91,15 +107,24 @@ class Objective:
     hard: bool = False
     """The strongest class alone counts, in place of the raters' distribution (the paper gains by the latter)."""
     label_smoothing: float = 0.0
-    """Share of every target spread evenly over all classes (Szegedy et al. 2016)."""
+    """Share of every target spread evenly over all classes it may be of (Szegedy et al. 2016)."""
     contrastive: float = 0.0
     """Weight of `supervised_contrast` on the latent before MixUp."""
     contrastive_temperature: float = 0.1
 
-    def targets(self, soft: Tensor) -> Tensor:
-        """What is learnt in place of soft targets, `[batch, labels]` both."""
+    def targets(self, soft: Tensor, possible: Tensor | None = None) -> Tensor:
+        """What is learnt in place of soft targets.
+
+        Args:
+            soft: `[batch, labels]`.
+            possible: `[batch, labels]`, the classes an example may be of; None for all.
+
+        Returns:
+            `[batch, labels]`, rows sum to 1.
+        """
         wanted = functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft) if self.hard else soft
-        return (1 - self.label_smoothing) * wanted + self.label_smoothing / soft.shape[-1]
+        spread = torch.ones_like(soft) if possible is None else possible.to(soft)
+        return (1 - self.label_smoothing) * wanted + self.label_smoothing * spread / spread.sum(dim=-1, keepdim=True)
 
     def on_latent(self, latent: Tensor, targets: Tensor) -> Tensor:
         """What is asked of the latent itself, `[batch, width]`; zero where nothing is."""
@@ -115,10 +140,12 @@ class Objective:
         predicted: Tensor,
         attributes: Tensor,
         known: Tensor,
+        possible: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """The loss of a batch; shapes as in `soft_cross_entropy` and `attribute_error`."""
-        loss = self.cross_entropy * soft_cross_entropy(logits, targets, weights)
+        """The loss of a batch; shapes as in `soft_cross_entropy`, `restricted` and `attribute_error`."""
+        told = logits if possible is None else restricted(logits, possible)
+        loss = self.cross_entropy * soft_cross_entropy(told, targets, weights)
         if self.attributes > 0:
             loss = loss + self.attributes * attribute_error(predicted, attributes, known)
         return loss

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainer.dataset import TrainingSet
 from trainer.metrics import macro_f1
+from trainer.objectives import IMPOSSIBLE
 
 _SCORED_AT_ONCE: Final = 64
 
@@ -65,9 +66,10 @@ def predict(model: nn.Module, data: TrainingSet, modalities: Sequence[str]) -> S
 def development_macro_f1(scores: Scores, data: TrainingSet) -> float:
     """Macro-F1 over the unambiguous examples of a set; where some are spoken and some are text, the mean of both.
 
-    So neither kind is chosen for at the other's cost, however many there are of each.
+    So neither kind is chosen for at the other's cost, however many there are of each. An example is given a class that
+    its corpus tells of.
     """
-    predicted = scores.logits.argmax(axis=1)
+    predicted = np.where(data.possible, scores.logits, IMPOSSIBLE).argmax(axis=1)
     kinds = [data.spoken & ~data.ambiguous, ~data.spoken & ~data.ambiguous]
     figures = [macro_f1(data.dominant[kind], predicted[kind], len(data.labels)) for kind in kinds if kind.any()]
     return float(np.mean(figures)) if figures else 0.0

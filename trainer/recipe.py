@@ -131,6 +131,8 @@ class Recipe(_Section):
     """Learn the raters' strongest class alone, in place of their distribution."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of every target spread evenly over all classes."""
+    restricted_softmax: bool = True
+    """A corpus that lacks a class says nothing against it: its examples choose among the classes that it tells of."""
     precision: Precision = "fp32"
     """Of the forward pass; `bf16` halves memory and time on GPUs."""
     cross_entropy_weight: float = Field(default=1.5, gt=0)

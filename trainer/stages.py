@@ -17,7 +17,7 @@ from trainer.artefacts import Artefacts
 from trainer.dataset import TrainingSet
 from trainer.fitting import FitReport, Watch, fit
 from trainer.members import member_config
-from trainer.objectives import class_weights
+from trainer.objectives import IMPOSSIBLE, class_weights
 from trainer.prediction import Scores, development_macro_f1, predict
 from trainer.recipe import Recipe
 from trainer.sampling import Indices, balanced_epoch, full_epoch
@@ -172,7 +172,7 @@ def stage_4(
         outside = {e.id for e in left_out(answers, recipe, run).development.examples}
         rows = np.array([e.id in outside for e in answers.examples])
         logits[rows] = predict(single[run], answers, (ANSWERS,)).logits[rows]
-    temperature = fit_temperature(logits, answers.targets)
+    temperature = fit_temperature(np.where(answers.possible, logits, IMPOSSIBLE), answers.targets)
     confidence = softmax(logits / temperature).max(axis=1)
     spoken = answers.spoken
     abstain_below = fit_abstention(confidence[spoken] if spoken.any() else confidence, recipe.target_coverage)

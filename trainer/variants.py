@@ -90,6 +90,11 @@ VARIANTS: Final = (
     ),
     Variant("no class weights", "class weights", lambda r: changed(r, class_weight_power=0.0)),
     Variant("supervised contrast 0.2", "contrast", lambda r: changed(r, contrastive_weight=0.2)),
+    Variant(
+        "no restricted softmax",
+        "classes a corpus lacks",
+        lambda r: changed(r, restricted_softmax=False) if r.restricted_softmax else None,
+    ),
     Variant("corpora evened out by half", "corpora", lambda r: changed(r, corpus_balance=0.5)),
     Variant("no modality dropout", "modality dropout", lambda r: _every_stage(r, modality_drop=0.0)),
     Variant("no prosody", "prosody", lambda r: without_modality(r, "prosody")),

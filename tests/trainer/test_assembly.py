@@ -73,6 +73,29 @@ class TestExamples:
                 assert (e.features["prosody"][0, 0], e.features["text"][0, 0]) == (value, 10 * value)
                 assert e.target[MSP8.index(label)] == 1
 
+    def test_an_example_may_be_of_the_classes_its_corpus_tells_of(
+        self, tmp_path: Path, spoken: list[Utterance]
+    ) -> None:
+        store(tmp_path, "prosody", {"a": 1, "b": 2, "c": 3})
+        store(tmp_path, "text", {})
+        other = replace(spoken[0], id="other/a", corpus="other")
+        told = np.isin(MSP8.names, ["sad", "angry", "happy"])
+        chosen = recipe()
+        for example in examples_of([*spoken, other], chosen, library(tmp_path, chosen)):
+            assert example.possible is not None
+            assert (example.possible == told).all()
+        free = recipe(restricted_softmax=False)
+        assert [e.possible for e in examples_of(spoken, free, library(tmp_path, free))] == [None] * 3
+
+    def test_a_corpus_of_one_class_is_told_of(
+        self, tmp_path: Path, spoken: list[Utterance], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store(tmp_path, "prosody", {"a": 1})
+        store(tmp_path, "text", {})
+        chosen = recipe()
+        examples_of(spoken[:1], chosen, library(tmp_path, chosen))
+        assert "made_up tells of one class alone" in caplog.text
+
     def test_a_modality_that_is_not_stored_is_missing(self, tmp_path: Path, spoken: list[Utterance]) -> None:
         store(tmp_path, "prosody", {"a": 1})
         store(tmp_path, "text", {"b": 2})

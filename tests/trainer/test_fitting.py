@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -17,7 +18,7 @@ from models.deepser import DeepSER, DeepSERConfig, TransformerLayer
 from tests.fakes.examples import DIMS, LABELS, example, frames, learnable_set
 from trainer import fitting
 from trainer.compute import CPU, Compute, choose_compute
-from trainer.dataset import Batch, TrainingSet
+from trainer.dataset import Batch, Example, TrainingSet
 from trainer.errors import RecipeError, TrainingStoppedError
 from trainer.fitting import Anchor, FitReport, Watch, fit
 from trainer.objectives import Objective
@@ -474,3 +475,50 @@ class TestDevelopmentFigure:
 
 def replace_stage(**changes: float) -> StageRecipe:
     return STAGE.model_copy(update=changes)
+
+
+class Linear(nn.Module):
+    """Reads the mean of a voice, linearly: what it extrapolates to can be told in advance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(DIMS["voice"], len(LABELS))
+
+    def fuse(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        return (inputs["voice"] * masks["voice"].unsqueeze(-1)).sum(dim=1) / masks["voice"].sum(dim=1, keepdim=True)
+
+    def classify(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(latent), latent.new_zeros(len(latent), 3)
+
+
+def confounded(restrict: bool) -> tuple[TrainingSet, TrainingSet]:
+    """A studio that holds four classes, a line that holds two of them, and the other two heard over that line.
+
+    Two features are the class, the last one is the microphone.
+    """
+    rng = np.random.default_rng(3)
+    two = np.array([True, True, False, False]) if restrict else None
+
+    def clip(name: str, label: int, line: bool, possible: NDArray[np.bool_] | None) -> Example:
+        angle = np.pi / 2 * label
+        own = np.array([np.cos(angle), np.sin(angle), 2.0 if line else -2.0])
+        voice = own + rng.normal(scale=0.2, size=(3, 3))
+        corpus = "line" if line else "studio"
+        return replace(example(name, label, corpus=corpus, voice=voice), possible=possible)
+
+    heard = [clip(f"studio-{i}", i % 4, False, None) for i in range(40)]
+    heard += [clip(f"line-{i}", i % 2, True, two) for i in range(120)]
+    unheard = [clip(f"unheard-{i}", 2 + i % 2, True, None) for i in range(40)]
+    return TrainingSet(heard, LABELS, DIMS), TrainingSet(unheard, LABELS, DIMS)
+
+
+def test_a_corpus_does_not_teach_that_what_it_lacks_is_not_there() -> None:
+    found = {}
+    for restrict in (False, True):
+        heard, unheard = confounded(restrict)
+        torch.manual_seed(0)
+        model = Linear()
+        run(model, heard, stage=STAGE.model_copy(update={"epochs": 20, "keep": "last", "learning_rate": 0.05}))
+        found[restrict] = float((predict(model, unheard, BOTH).logits.argmax(axis=1) == unheard.dominant).mean())
+    assert found[True] > 0.9
+    assert found[False] < 0.5

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.errors import RecipeError
-from trainer.objectives import MixUp, Objective, attribute_error, class_weights, soft_cross_entropy, supervised_contrast
+from trainer.objectives import (
+    MixUp,
+    Objective,
+    attribute_error,
+    class_weights,
+    restricted,
+    soft_cross_entropy,
+    supervised_contrast,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -30,6 +38,46 @@ class TestTargets:
         found = Objective(label_smoothing=0.2).targets(self.SOFT)
         torch.testing.assert_close(found, 0.8 * self.SOFT + 0.05)
         torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
+
+
+class TestClassesThatACorpusLacks:
+    POSSIBLE = torch.tensor([[1.0, 1, 0, 0], [1.0, 1, 1, 1]])
+
+    def test_they_are_left_no_probability_and_the_others_keep_their_ratios(self) -> None:
+        logits = torch.tensor([[1.0, 2.0, 5.0, 0.0], [1.0, 2.0, 5.0, 0.0]])
+        told = restricted(logits, self.POSSIBLE).softmax(dim=1)
+        torch.testing.assert_close(told[0], torch.cat([logits[0, :2].softmax(dim=0), torch.zeros(2)]))
+        torch.testing.assert_close(told[1], logits[1].softmax(dim=0))
+
+    def test_nothing_is_learnt_of_them(self) -> None:
+        logits = torch.randn(2, 4, generator=generator(), requires_grad=True)
+        targets = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
+        nothing = torch.zeros(2, 3)
+        loss = Objective(label_smoothing=0.1)(
+            logits,
+            Objective(label_smoothing=0.1).targets(targets, self.POSSIBLE),
+            predicted=nothing,
+            attributes=nothing,
+            known=torch.zeros(2),
+            possible=self.POSSIBLE,
+        )
+        loss.backward()
+        assert logits.grad is not None
+        assert (logits.grad[0, 2:] == 0).all()
+        assert (logits.grad[0, :2] != 0).all()
+        assert (logits.grad[1] != 0).all()
+
+    def test_smoothing_spreads_over_what_is_possible(self) -> None:
+        soft = torch.tensor([[1.0, 0, 0, 0], [1.0, 0, 0, 0]])
+        found = Objective(label_smoothing=0.2).targets(soft, self.POSSIBLE)
+        torch.testing.assert_close(found, torch.tensor([[0.9, 0.1, 0, 0], [0.85, 0.05, 0.05, 0.05]]))
+
+    def test_a_mixture_may_be_of_what_either_part_may_be_of(self) -> None:
+        mixed = MixUp(probability=1.0)((torch.zeros(2, 3), self.POSSIBLE), generator())[1]
+        logits = torch.zeros(2, 4)
+        for row, share in enumerate(mixed):
+            told = restricted(logits, mixed)[row].softmax(dim=0)
+            assert ((told > 0) == (share > 0)).all()
 
 
 class TestContrast:

@@ -35,6 +35,7 @@ EXPECTED = {
     "no attribute task": {"attribute_weight"},
     "no class weights": {"class_weight_power"},
     "supervised contrast 0.2": {"contrastive_weight"},
+    "no restricted softmax": {"restricted_softmax"},
     "corpora evened out by half": {"corpus_balance"},
     "no modality dropout": {"stage1.modality_drop", "stage2.modality_drop"},
     "no prosody": {"members.modalities", "modalities", "speaker"},
