@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Final
+
 import click
+
+NAMES: Final = ("conversation", "features", "fusion", "layers", "transcription", "vad")
+"""Of the benchmarks: each is the command `main` of the file of its name."""
 
 
 class _Benchmarks(click.Group):
@@ -10,38 +16,21 @@ class _Benchmarks(click.Group):
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Their names."""
-        return ["conversation", "features", "fusion", "transcription", "vad"]
+        return list(NAMES)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One of them."""
+        if cmd_name not in NAMES:
+            return None
         try:
-            if cmd_name == "conversation":
-                from benchmarks.conversation import main as conversation
-
-                return conversation
-            if cmd_name == "features":
-                from benchmarks.features import main as features
-
-                return features
-            if cmd_name == "fusion":
-                from benchmarks.fusion import main as fusion
-
-                return fusion
-            if cmd_name == "transcription":
-                from benchmarks.transcription import main as transcription
-
-                return transcription
-            if cmd_name == "vad":
-                from benchmarks.vad import main as vad
-
-                return vad
+            command: click.Command = import_module(f"benchmarks.{cmd_name}").main
         except ImportError as error:
             raise click.ClickException(
                 f"{cmd_name} needs {error.name}: pip install 'medusa-live[dev]', or run make setup"
             ) from error
-        return None
+        return command
 
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure latency, the fused ensemble, transcription, voice detection and features."""
+    """Measure latency, the fused ensemble, the encoder's layers, transcription, voice detection and features."""
