@@ -48,6 +48,23 @@ def ensemble_graph(
     keep_fp32: Collection[str] = frozenset(),
     lanes: int = 1,
 ) -> bytes:
+    """As `write_ensemble`, in one piece.
+
+    Raises:
+        EngineError: as there, or the graph does not come out valid, or is too large for one file.
+        WeightsError: as there.
+    """
+    return write_ensemble(ensemble, text=text, kind=kind, keep_fp32=keep_fp32, lanes=lanes).serialise()
+
+
+def write_ensemble(
+    ensemble: Ensemble,
+    *,
+    text: Mapping[str, TextGraph] = MappingProxyType({}),
+    kind: Kind = np.float32,
+    keep_fp32: Collection[str] = frozenset(),
+    lanes: int = 1,
+) -> Graph:
     """A trained ensemble as one ONNX graph: inputs and lengths in, calibrated scores out; batch and times dynamic.
 
     In several lanes the graph computes those members alone that it is asked for, and takes from outside what the others
@@ -63,8 +80,8 @@ def ensemble_graph(
             encoder. With one the graph knows of none.
 
     Raises:
-        EngineError: an unknown layer group, no lane, a weight that does not fit into the precision, the graph does not
-            come out valid, or an encoder gives other features than members read.
+        EngineError: an unknown layer group, no lane, a weight that does not fit into the precision, or an encoder gives
+            other features than members read.
         WeightsError: an encoder's checkpoint lacks a tensor.
     """
     unknown = set(keep_fp32) - set(LAYER_GROUPS)
@@ -97,7 +114,7 @@ def ensemble_graph(
     if said is not None:
         graph.output(ANSWERS_OUTPUT, said, np.float32, writer.shape(len(members)))
         graph.note(LANES_NOTE, json.dumps([lane.places for lane in dealt]))
-    return graph.serialise()
+    return graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _opened(bundle: Bundle, kind: str, precision: str, threads: int, text: Mappi
     elif compiled.report.largest_difference is None:
         # Built ahead of time on a machine that could not run it: this one can.
         compiled = check_engine(order)
-    return runnable(order, compiled.content, threads=threads)
+    return runnable(order, compiled, threads=threads)
 
 
 def _driver_is_there() -> bool:

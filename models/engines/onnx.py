@@ -36,6 +36,9 @@ ALL_LANES: Final = -1
 _SMALL_BYTES: Final = 200_000_000
 """Graphs up to here finish an operation sooner than a second thread wakes up: their threads compute lanes or rows."""
 
+_WEIGHTS_FOLDER: Final = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's setting of where the files lie that a graph names."""
+
 _Feed = Mapping[str, NDArray[Any]]
 _Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 _Result = TypeVar("_Result")
@@ -93,7 +96,14 @@ class OnnxEngine:
 
     name = "onnx"
 
-    def __init__(self, graph: Path | bytes, modalities: tuple[Modality, ...], *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        graph: Path | bytes,
+        modalities: tuple[Modality, ...],
+        *,
+        threads: int = 0,
+        weights: Path | None = None,
+    ) -> None:
         """Opens a graph.
 
         The threads of a small graph compute its lanes beside each other where it has any, else some rows of a batch
@@ -103,19 +113,24 @@ class OnnxEngine:
             graph: an exported file or its content; see `models.compile`.
             modalities: the bundle's inputs.
             threads: CPU threads a call may use; 0 for as many as the process has processors.
+            weights: the file that holds the graph's weights, where they are none of the content.
 
         Raises:
             EngineError: ONNX Runtime cannot read it, its inputs are not those of the bundle, or it does not say what
                 its lanes are.
         """
         allowed = threads or threads_each(1)
-        size = len(graph) if isinstance(graph, bytes) else graph.stat().st_size if graph.is_file() else 0
+        size = len(graph) if isinstance(graph, bytes) else _size(graph)
+        if weights is not None:
+            size += _size(weights)
         parts_apart = size <= _SMALL_BYTES and allowed > 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1 if parts_apart else allowed
         options.log_severity_level = 3
         # Between segments the cores belong to the encoder and the decoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if weights is not None:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(weights.parent))
         try:
             source = graph if isinstance(graph, bytes) else str(graph)
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -180,6 +195,10 @@ class OnnxEngine:
 
     def _sequence_input(self, modality: str) -> str:
         return token_input(modality) if modality in self.reads_tokens else feature_input(modality)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _beside(pool: ThreadPoolExecutor, tasks: Sequence[Callable[[], _Result]]) -> list[_Result]:
