@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from models.admission import admit
+from models.backbones.speech_source import SpeechSource
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
 from models.engines.onnx import OnnxEngine
@@ -99,6 +100,9 @@ class Order:
     precision: str = "fp32"
     text: Mapping[str, TextSource] = field(default_factory=dict)
     """By modality, text encoders to put inside where they can be written."""
+    speech: Mapping[str, SpeechSource] = field(default_factory=dict)
+    """By modality, speech encoders to put inside where the target is ONNX Runtime; those that can be written, see
+    `models.backbones.speech_source.speech_sources`."""
     capabilities: Sequence[str] = ()
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
     keep_fp32: Sequence[str] = ()
@@ -112,6 +116,12 @@ class Order:
             raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
         if self.keep_fp32 and self.precision == "fp32":
             raise EngineError("everything is in fp32 already: layer groups are kept in it in another precision")
+        relative = sorted(self.speech.keys() & self.bundle.manifest.speaker_standardisation.keys())
+        if relative:
+            raise EngineError(
+                f"{', '.join(relative)} is brought relative to the speaker between encoder and members, which is not "
+                "done inside an engine: leave the encoder outside"
+            )
 
     @property
     def inside(self) -> dict[str, TextSource]:
@@ -125,6 +135,11 @@ class Order:
                 room -= size
                 inside[name] = source
         return inside
+
+    @property
+    def hearing(self) -> Mapping[str, SpeechSource]:
+        """The speech encoders that will stand inside."""
+        return self.speech if self.target == ONNX else {}
 
 
 def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:
@@ -141,7 +156,7 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
     Raises:
         EngineError: the engine cannot be built, does not agree with PyTorch, or is too large for one file while the
             cache cannot be written.
-        WeightsError: a text encoder's weights are damaged.
+        WeightsError: an encoder's weights are damaged.
     """
     store = EngineStore(_key(order))
     if not force and (found := _cached(store, order)) is not None:
@@ -213,16 +228,20 @@ def write_graph(order: Order) -> Graph:
 
     Raises:
         EngineError: it cannot be written.
-        WeightsError: a text encoder's weights are damaged.
+        WeightsError: an encoder's weights are damaged.
     """
     import numpy as np
 
     from models.fused_graph import write_ensemble
 
     text = {name: source.graph() for name, source in order.inside.items()}
+    speech = {name: source.graph() for name, source in order.hearing.items()}
     kind = np.float16 if order.precision == "fp16" else np.float32
-    lanes = CPU_LANES if order.target == ONNX else 1
-    return write_ensemble(order.bundle.ensemble(), text=text, kind=kind, keep_fp32=order.keep_fp32, lanes=lanes)
+    # What hears is computed before the lanes: by each of them, were there several.
+    lanes = CPU_LANES if order.target == ONNX and not speech else 1
+    return write_ensemble(
+        order.bundle.ensemble(), text=text, speech=speech, kind=kind, keep_fp32=order.keep_fp32, lanes=lanes
+    )
 
 
 def _built(
@@ -258,7 +277,7 @@ def _checked(order: Order, compiled: CompiledEngine) -> EngineReport:
             raise
         _LOG.debug("the engine is built, and is to be checked where it runs: %s", error)
         return compiled.report
-    agreed = admit(engine, order.bundle, order.text, order.precision)
+    agreed = admit(engine, order.bundle, order.text, order.precision, order.hearing)
     return replace(
         compiled.report,
         largest_difference=agreed.largest_difference,
@@ -294,6 +313,7 @@ def _key(order: Order) -> str:
             "bundle": order.bundle.sha256,
             "graph": GRAPH_VERSION,
             "text": {name: dict(source.hashes) for name, source in order.inside.items()},
+            "speech": {name: dict(source.hashes) for name, source in order.hearing.items()},
             "target": order.target,
             "precision": order.precision,
             "versions": versions,
