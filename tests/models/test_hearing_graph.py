@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import models.compile as compiler
-from models.admission import TOLERANCE, Reference, admit, check_inputs
+from models.admission import TOLERANCE, admit, check_inputs
 from models.agreement import agreement
 from models.audio_batches import AudioBatch, MelBatch, pad_audio
 from models.backbones.speech_source import SpeechSource
@@ -27,6 +27,7 @@ from models.errors import EngineError, FeatureError
 from models.fused_graph import ensemble_graph
 from models.inspection import inspect
 from models.modalities import EngineBatch, EngineInputs, pad, pad_tokens
+from models.reference import Reference
 from models.speaker import SpeakerPrior, SpeakerStandardisation
 from tests.fakes.bundles import hearing_bundle
 from tests.fakes.checkpoints import DIM, MEL_BANDS, stirred, tiny_checkpoint

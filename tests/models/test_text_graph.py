@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch_file
 from safetensors.torch import save_file as save_torch_file
 
-from models.admission import Reference, admit, agreement, check_inputs
+from models.admission import admit, agreement, check_inputs
 from models.backbones.text import TextEncoder
 from models.backbones.text_source import WRITTEN, TextSource, text_sources
 from models.backbones.tokens import MAX_TOKENS, Tokens
@@ -23,6 +23,7 @@ from models.engines.onnx import OnnxEngine
 from models.errors import EngineError, FeatureError, WeightsError
 from models.fused_graph import ensemble_graph
 from models.modalities import TokenBatch, pad, pad_tokens
+from models.reference import Reference
 from models.text_graph import ARCHITECTURES, TextGraph
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.checkpoints import DIM, LAYERS, SPECIAL_TOKENS, tiny_checkpoint
