@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks.hardware_limits import Precision
 from benchmarks.place import Place
 from models.compile import CPU_LANES
-from models.engines.base import Engine, EngineOutput
+from models.engines.base import NO_MEL, Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
 from models.errors import EngineError
@@ -66,6 +66,8 @@ class ModuleEngine:
 
     name = "torch"
     reads_tokens: Final[frozenset[str]] = frozenset()
+    reads_audio: Final[frozenset[str]] = frozenset()
+    reads_mel: Final = NO_MEL
 
     def __init__(self, module: nn.Module, modalities: tuple[Modality, ...], place: Place) -> None:
         """Moves the module to the device.

@@ -1,22 +1,27 @@
-"""Whether an engine's answers are those of the bundle: PyTorch, members one by one, decides."""
+"""Whether an engine's answers are those of the bundle: PyTorch, members and encoders one by one, decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.agreement import Agreement, agreement, differences, joined
+from models.audio_batches import AudioBatch, pad_audio
+from models.backbones.speech_source import Ear, SpeechSource
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
 from models.check_clips import CheckClips
 from models.engines.base import Engine, EngineOutput
 from models.errors import EngineError
 from models.layer_suggestion import suggest
-from models.modalities import EngineInputs, Modality, PaddedBatch, TokenBatch, pad, pad_tokens
+from models.modalities import EngineBatch, EngineInputs, Modality, PaddedBatch, pad, pad_tokens
+from models.reference import Reference
+from models.windows import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 TOLERANCE: Final = 1e-4
 """Largest difference of any score from PyTorch's at which an engine in single precision is admitted."""
@@ -35,50 +40,21 @@ _FRAMES: Final = (1, 60)
 _PLAIN_TOKENS: Final = (1000, 20_000)
 """Of BERT's vocabulary: words and parts of words, no special token."""
 _OPENS, _CLOSES = 101, 102
+_SAMPLES: Final = (FRAME_SAMPLES, 3 * SAMPLE_RATE_HZ)
+"""Of a clip."""
+_LOUDNESS: Final = 0.1
+_HEARD: Final = "audio that several hear"
+"""Stands for all modalities that hear: no modality's name has spaces."""
 _SEED: Final = 0
 
 
-class Reference:
-    """PyTorch, members one by one, text encoders through transformers: what every engine is held to."""
-
-    def __init__(self, bundle: Bundle, text: Mapping[str, TextSource]) -> None:
-        """Builds it.
-
-        Args:
-            bundle: whose answers count.
-            text: by modality, the encoders of tokens.
-
-        Raises:
-            BundleError: its weights do not fit its manifest.
-            WeightsError: a text encoder cannot be loaded.
-        """
-        from models.engines.torch import TorchEngine
-
-        self._engine = TorchEngine(bundle)
-        self._dims = {modality.name: modality.dim for modality in bundle.modalities}
-        self._encoders = {name: source.encoder() for name, source in text.items()}
-
-    def run(self, inputs: EngineInputs) -> EngineOutput:
-        """Scores features and tokens alike.
-
-        Raises:
-            FeatureError: as `Engine.run`.
-        """
-        return self._engine.run(self.features(inputs))
-
-    def features(self, inputs: EngineInputs) -> dict[str, PaddedBatch]:
-        """The same inputs as features throughout: what is tokens is encoded."""
-        return {name: self._features(name, batch) for name, batch in inputs.items()}
-
-    def _features(self, name: str, batch: PaddedBatch | TokenBatch) -> PaddedBatch:
-        if isinstance(batch, PaddedBatch):
-            return batch
-        texts = [row[: length + 2] for row, length in zip(batch.tokens, batch.lengths, strict=True) if length]
-        features = iter(self._encoders[name].encode_tokens(texts))
-        return pad([next(features) if length else None for length in batch.lengths], self._dims[name])
-
-
-def admit(engine: Engine, bundle: Bundle, text: Mapping[str, TextSource], precision: str = SINGLE) -> Agreement:
+def admit(
+    engine: Engine,
+    bundle: Bundle,
+    text: Mapping[str, TextSource],
+    precision: str = SINGLE,
+    speech: Mapping[str, SpeechSource] = MappingProxyType({}),
+) -> Agreement:
     """Compares an engine with PyTorch, on random inputs and on the bundle's clips.
 
     Random inputs have many lengths, and modalities missing in every combination. In single precision every score must
@@ -91,20 +67,24 @@ def admit(engine: Engine, bundle: Bundle, text: Mapping[str, TextSource], precis
         bundle: what it runs.
         text: by modality, the encoders of what the engine reads as tokens, and of what the clips hold as tokens.
         precision: what the engine computes in, `fp32` or one of `REDUCED`.
+        speech: by modality, the encoders of what the engine hears.
 
     Raises:
         EngineError: it does not agree; of a reduced precision the message names the layer group to keep in single. Or
-            an unknown precision, or one that is reduced while the clips cannot be read for lack of a text encoder.
+            an unknown precision, or one that is reduced while the clips cannot be read for lack of an encoder.
         BundleError: the bundle's files do not fit its manifest.
-        WeightsError: a text encoder cannot be loaded.
+        WeightsError: an encoder cannot be loaded.
     """
     if precision != SINGLE and precision not in REDUCED:
         raise EngineError(f"no precision {precision!r}: there are {', '.join((SINGLE, *REDUCED))}")
     clips = _readable_clips(bundle, engine, text, precision)
     wanted = engine.reads_tokens | (clips.tokens.keys() if clips is not None else set())
-    reference = Reference(bundle, {name: source for name, source in text.items() if name in wanted})
-    random = _compare(engine, reference, [check_inputs(bundle.modalities, engine.reads_tokens)])
-    on_clips = None if clips is None else _compare(engine, reference, clips.inputs(bundle.modalities))
+    hears = _hears(engine)
+    heard = {name: source for name, source in speech.items() if name in hears}
+    reference = Reference(bundle, {name: source for name, source in text.items() if name in wanted}, heard)
+    ears = {name: source.ear(bundle.final_windows) for name, source in heard.items()}
+    random = _compare(engine, reference, [check_inputs(bundle.modalities, engine.reads_tokens, hears)], ears)
+    on_clips = None if clips is None else _compare(engine, reference, clips.inputs(bundle.modalities), ears)
     if precision == SINGLE:
         return _agrees(random, on_clips)
     if on_clips is not None and not random.answer_is_finite:
@@ -134,7 +114,8 @@ def _readable_clips(
     clips = bundle.check_clips()
     if clips is None:
         return None
-    unread = {name for name in clips.tokens if name not in text} | (clips.features.keys() & engine.reads_tokens)
+    encoded = engine.reads_tokens | _hears(engine)
+    unread = {name for name in clips.tokens if name not in text} | (clips.features.keys() & encoded)
     if unread and precision != SINGLE:
         raise EngineError(
             f"the bundle's clips hold {', '.join(sorted(unread))} otherwise than the engine reads it: a reduced "
@@ -143,8 +124,12 @@ def _readable_clips(
     return clips.without(unread) if unread else clips
 
 
+def _hears(engine: Engine) -> frozenset[str]:
+    return engine.reads_audio | engine.reads_mel.keys()
+
+
 def _compare(
-    engine: Engine, reference: Reference, batches: Iterable[Mapping[str, PaddedBatch | TokenBatch]]
+    engine: Engine, reference: Reference, batches: Iterable[EngineInputs], ears: Mapping[str, Ear]
 ) -> _Compared:
     inputs: list[dict[str, PaddedBatch]] = []
     wanted: list[EngineOutput] = []
@@ -153,7 +138,13 @@ def _compare(
         features = reference.features(batch)
         inputs.append(features)
         wanted.append(reference.run(features))
-        found.append(engine.run({n: b if n in engine.reads_tokens else features[n] for n, b in batch.items()}))
+        given: dict[str, EngineBatch] = dict(features)
+        for name, own in batch.items():
+            if isinstance(own, AudioBatch):
+                given[name] = ears[name](own)
+            elif name in engine.reads_tokens:
+                given[name] = own
+        found.append(engine.run(given))
     return _Compared(inputs, joined(wanted), joined(found))
 
 
@@ -214,25 +205,47 @@ def _rows(batch: Mapping[str, PaddedBatch]) -> int:
 
 
 def check_inputs(
-    modalities: tuple[Modality, ...], reads_tokens: frozenset[str] = frozenset()
-) -> dict[str, PaddedBatch | TokenBatch]:
-    """Random inputs, the same every time: other lengths in each row, and every combination of modalities there is."""
+    modalities: tuple[Modality, ...], reads_tokens: frozenset[str] = frozenset(), hears: Set[str] = frozenset()
+) -> dict[str, EngineBatch]:
+    """Random inputs, the same every time: other lengths in each row, and every combination of modalities there is.
+
+    Args:
+        modalities: of the bundle.
+        reads_tokens: those that are to be tokens.
+        hears: those that are to be audio: the same clips in all of them. All others are features.
+    """
     rng = np.random.default_rng(_SEED)
-    combinations = 2 ** len(modalities) - 1
+    # What hears the same clips is there together.
+    places = dict.fromkeys(_HEARD if modality.name in hears else modality.name for modality in modalities)
+    order = list(places)
+    combinations = 2 ** len(order) - 1
     rows = max(_LEAST_ROWS, combinations)
-    inputs: dict[str, PaddedBatch | TokenBatch] = {}
-    for position, modality in enumerate(modalities):
-        lengths = [
-            int(rng.integers(*_FRAMES)) if (row % combinations + 1) >> position & 1 else 0 for row in range(rows)
-        ]
-        if modality.name in reads_tokens:
-            inputs[modality.name] = pad_tokens([_tokens(rng, length) if length else None for length in lengths])
-            continue
-        frames = [
-            rng.standard_normal((length, modality.dim)).astype(np.float32) if length else None for length in lengths
-        ]
-        inputs[modality.name] = pad(frames, modality.dim)
+    inputs: dict[str, EngineBatch] = {}
+
+    def lengths(place: str, bounds: tuple[int, int]) -> list[int]:
+        position = order.index(place)
+        return [int(rng.integers(*bounds)) if (row % combinations + 1) >> position & 1 else 0 for row in range(rows)]
+
+    audio: AudioBatch | None = None
+    for modality in modalities:
+        if modality.name in hears:
+            if audio is None:
+                audio = pad_audio([_noise(rng, length) if length else None for length in lengths(_HEARD, _SAMPLES)])
+            inputs[modality.name] = audio
+        elif modality.name in reads_tokens:
+            words = lengths(modality.name, _FRAMES)
+            inputs[modality.name] = pad_tokens([_tokens(rng, length) if length else None for length in words])
+        else:
+            frames = [
+                rng.standard_normal((length, modality.dim)).astype(np.float32) if length else None
+                for length in lengths(modality.name, _FRAMES)
+            ]
+            inputs[modality.name] = pad(frames, modality.dim)
     return inputs
+
+
+def _noise(rng: np.random.Generator, samples: int) -> NDArray[np.float32]:
+    return rng.normal(scale=_LOUDNESS, size=samples).astype(np.float32)
 
 
 def _tokens(rng: np.random.Generator, length: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -6,13 +6,17 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from models.admission import admit
+from models.backbones.speech_source import SpeechSource
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
 from models.engines.onnx import OnnxEngine
@@ -22,6 +26,7 @@ from models.errors import EngineError
 if TYPE_CHECKING:
     from models.engines.base import Engine
     from models.engines.tensorrt import BuildProgress
+    from models.graph import Graph
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -34,8 +39,9 @@ PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """By target. Half precision keeps its weights in a CPU's memory and gains nothing there."""
 CPU_LANES: Final = 2
 """Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
-MOST_GRAPH_BYTES: Final = 2_000_000_000
-"""That text encoders and members may weigh together: a file of ONNX ends at 2 GiB. What does not fit stays outside."""
+MOST_FILE_BYTES: Final = 2_000_000_000
+"""Of weights in one file: a file of ONNX ends at 2 GiB. ONNX Runtime reads more from a second file, TensorRT is given
+one alone: what does not fit into it stays outside."""
 GRAPH_VERSION: Final = 6
 """Raised when the same bundle would be written otherwise."""
 
@@ -80,6 +86,8 @@ class CompiledEngine:
     report: EngineReport
     fault: str | None = None
     """Why it could not be kept, where it could not."""
+    weights: Path | None = None
+    """The file of its weights, where they are too many for the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,9 @@ class Order:
     precision: str = "fp32"
     text: Mapping[str, TextSource] = field(default_factory=dict)
     """By modality, text encoders to put inside where they can be written."""
+    speech: Mapping[str, SpeechSource] = field(default_factory=dict)
+    """By modality, speech encoders to put inside where the target is ONNX Runtime; those that can be written, see
+    `models.backbones.speech_source.speech_sources`."""
     capabilities: Sequence[str] = ()
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
     keep_fp32: Sequence[str] = ()
@@ -105,12 +116,18 @@ class Order:
             raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
         if self.keep_fp32 and self.precision == "fp32":
             raise EngineError("everything is in fp32 already: layer groups are kept in it in another precision")
+        relative = sorted(self.speech.keys() & self.bundle.manifest.speaker_standardisation.keys())
+        if relative:
+            raise EngineError(
+                f"{', '.join(relative)} is brought relative to the speaker between encoder and members, which is not "
+                "done inside an engine: leave the encoder outside"
+            )
 
     @property
     def inside(self) -> dict[str, TextSource]:
-        """The text encoders that will stand inside: those that can be written, as far as one graph has room."""
+        """The text encoders that will stand inside: those that can be written, as far as there is room."""
         stored = sum(self.bundle.manifest.files[member.file].bytes for member in self.bundle.manifest.members)
-        room = MOST_GRAPH_BYTES - _MEMBER_GROWTH * stored
+        room = math.inf if self.target == ONNX else MOST_FILE_BYTES - _MEMBER_GROWTH * stored
         inside: dict[str, TextSource] = {}
         for name, source in self.text.items():
             size = source.bytes_inside()
@@ -118,6 +135,11 @@ class Order:
                 room -= size
                 inside[name] = source
         return inside
+
+    @property
+    def hearing(self) -> Mapping[str, SpeechSource]:
+        """The speech encoders that will stand inside."""
+        return self.speech if self.target == ONNX else {}
 
 
 def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:
@@ -132,23 +154,24 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
         The engine, handed over even where it cannot be kept: `fault` says why then.
 
     Raises:
-        EngineError: the engine cannot be built, or does not agree with PyTorch.
-        WeightsError: a text encoder's weights are damaged.
+        EngineError: the engine cannot be built, does not agree with PyTorch, or is too large for one file while the
+            cache cannot be written.
+        WeightsError: an encoder's weights are damaged.
     """
     store = EngineStore(_key(order))
     if not force and (found := _cached(store, order)) is not None:
         return found
-    with store.building():
+    with store.building(), ExitStack() as until_kept:
         # Whoever built while this process waited has saved it the work.
         if not force and (found := _cached(store, order)) is not None:
             return found
         started = time.perf_counter()
-        content, capabilities = _built(order, progress)
+        content, weights, capabilities = _built(order, store, until_kept, progress)
         report = EngineReport(
             engine=order.target,
             precision=order.precision,
             path="",
-            size_bytes=len(content),
+            size_bytes=len(content) + (0 if weights is None else weights.stat().st_size),
             largest_difference=None,
             label_agreement=None,
             rows=0,
@@ -157,8 +180,9 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
             cached=False,
             capabilities=capabilities,
         )
-        report = replace(_checked(order, content, report), seconds=time.perf_counter() - started)
-        return _kept(store, order, CompiledEngine(content, report))
+        compiled = CompiledEngine(content, report, weights=weights)
+        report = replace(_checked(order, compiled), seconds=time.perf_counter() - started)
+        return _kept(store, order, replace(compiled, report=report))
 
 
 def check_engine(order: Order) -> CompiledEngine:
@@ -171,78 +195,91 @@ def check_engine(order: Order) -> CompiledEngine:
     compiled = _cached(store, order)
     if compiled is None:
         raise EngineError(f"no {order.target} engine of {order.bundle.manifest.name} is in the cache: compile it first")
-    report = _checked(order, compiled.content, compiled.report)
+    report = _checked(order, compiled)
     if report.largest_difference is None:
         raise EngineError(f"nothing here runs the {order.target} engine: check it on a machine with such a GPU")
     if report == compiled.report:
         return compiled
-    return _kept(store, order, CompiledEngine(compiled.content, report))
+    # Not beside another process that builds: whoever keeps an engine clears away what others have begun.
+    with store.building():
+        return _kept(store, order, replace(compiled, report=report))
 
 
-def runnable(order: Order, content: bytes, *, threads: int = 0) -> Engine:
-    """An engine's content, opened.
+def runnable(order: Order, compiled: CompiledEngine, *, threads: int = 0) -> Engine:
+    """An engine, opened.
 
     Args:
         order: what was compiled.
-        content: the engine.
+        compiled: the engine.
         threads: CPU threads a call of ONNX Runtime may use; 0 lets it choose.
 
     Raises:
         EngineError: it cannot be run here.
     """
     if order.target == ONNX:
-        return OnnxEngine(content, order.bundle.modalities, threads=threads)
+        return OnnxEngine(compiled.content, order.bundle.modalities, threads=threads, weights=compiled.weights)
     from models.engines.tensorrt_runtime import TensorRTEngine
 
-    return TensorRTEngine(content, order.bundle.modalities)
+    return TensorRTEngine(compiled.content, order.bundle.modalities)
 
 
-def write_graph(order: Order) -> bytes:
+def write_graph(order: Order) -> Graph:
     """The whole ensemble as one ONNX graph, batch and every modality's time dynamic.
 
     Raises:
         EngineError: it cannot be written.
-        WeightsError: a text encoder's weights are damaged.
+        WeightsError: an encoder's weights are damaged.
     """
     import numpy as np
 
-    from models.fused_graph import ensemble_graph
+    from models.fused_graph import write_ensemble
 
     text = {name: source.graph() for name, source in order.inside.items()}
+    speech = {name: source.graph() for name, source in order.hearing.items()}
     kind = np.float16 if order.precision == "fp16" else np.float32
-    lanes = CPU_LANES if order.target == ONNX else 1
-    return ensemble_graph(order.bundle.ensemble(), text=text, kind=kind, keep_fp32=order.keep_fp32, lanes=lanes)
+    # What hears is computed before the lanes: by each of them, were there several.
+    lanes = CPU_LANES if order.target == ONNX and not speech else 1
+    return write_ensemble(
+        order.bundle.ensemble(), text=text, speech=speech, kind=kind, keep_fp32=order.keep_fp32, lanes=lanes
+    )
 
 
-def _built(order: Order, progress: Progress | None) -> tuple[bytes, tuple[str, ...]]:
+def _built(
+    order: Order, store: EngineStore, until_kept: ExitStack, progress: Progress | None
+) -> tuple[bytes, Path | None, tuple[str, ...]]:
+    """Content, the file of weights where there is one, and capabilities."""
     graph = write_graph(order)
     if order.target == ONNX:
-        return graph, ()
+        if graph.weights_bytes < MOST_FILE_BYTES:
+            return graph.serialise(), None, ()
+        path = until_kept.enter_context(store.workplace()) / "graph.onnx"
+        weights = graph.save(path, most_bytes=MOST_FILE_BYTES)
+        return path.read_bytes(), weights, ()
     from models.engines.tensorrt import DEFAULT_CAPABILITIES, build_engine
     from models.engines.tensorrt_shapes import default_buckets
 
     built = build_engine(
-        graph,
+        graph.serialise(),
         default_buckets(order.bundle.modalities),
         capabilities=order.capabilities or DEFAULT_CAPABILITIES,
         library=_library(order),
         progress=progress,
     )
-    return built.content, built.record.capabilities
+    return built.content, None, built.record.capabilities
 
 
-def _checked(order: Order, content: bytes, report: EngineReport) -> EngineReport:
-    """With the differences found, where something here runs the engine."""
+def _checked(order: Order, compiled: CompiledEngine) -> EngineReport:
+    """Its report with the differences found, where something here runs the engine."""
     try:
-        engine = runnable(order, content)
+        engine = runnable(order, compiled)
     except EngineError as error:
         if order.target == ONNX:
             raise
         _LOG.debug("the engine is built, and is to be checked where it runs: %s", error)
-        return report
-    agreed = admit(engine, order.bundle, order.text, order.precision)
+        return compiled.report
+    agreed = admit(engine, order.bundle, order.text, order.precision, order.hearing)
     return replace(
-        report,
+        compiled.report,
         largest_difference=agreed.largest_difference,
         label_agreement=agreed.label_agreement,
         rows=agreed.rows,
@@ -253,10 +290,14 @@ def _checked(order: Order, content: bytes, report: EngineReport) -> EngineReport
 def _kept(store: EngineStore, order: Order, compiled: CompiledEngine) -> CompiledEngine:
     facts = {**asdict(compiled.report), "bundle": order.bundle.sha256}
     try:
-        path = store.keep(compiled.content, _SUFFIXES[order.target], facts)
+        path = store.keep(compiled.content, _SUFFIXES[order.target], facts, compiled.weights)
     except EngineError as error:
+        if compiled.weights is not None:
+            # Their workplace is about to go.
+            raise
         return replace(compiled, fault=str(error))
-    return replace(compiled, report=replace(compiled.report, path=str(path)))
+    weights = None if compiled.weights is None else path.with_name(compiled.weights.name)
+    return replace(compiled, report=replace(compiled.report, path=str(path)), weights=weights)
 
 
 def _key(order: Order) -> str:
@@ -272,6 +313,7 @@ def _key(order: Order) -> str:
             "bundle": order.bundle.sha256,
             "graph": GRAPH_VERSION,
             "text": {name: dict(source.hashes) for name, source in order.inside.items()},
+            "speech": {name: dict(source.hashes) for name, source in order.hearing.items()},
             "target": order.target,
             "precision": order.precision,
             "versions": versions,
@@ -300,7 +342,7 @@ def _cached(store: EngineStore, order: Order) -> CompiledEngine | None:
     except (TypeError, EngineError) as error:
         _LOG.warning("the cached engine in %s cannot be used (%s); it is built again", store.folder, error)
         return None
-    return CompiledEngine(stored.content, report)
+    return CompiledEngine(stored.content, report, weights=stored.weights)
 
 
 def _of_this_library(order: Order, content: bytes) -> None:

@@ -82,9 +82,10 @@ def compile_bundle(
     as_json: bool,
 ) -> None:
     """Make a bundle executable, compare its answers with PyTorch's, and keep the engine in the cache."""
+    from models.backbones.speech_source import speech_sources
     from models.backbones.text_source import text_sources
     from models.bundle import find_bundle, load_bundle
-    from models.compile import Order, check_engine, compile_engine
+    from models.compile import ONNX, Order, check_engine, compile_engine
     from models.errors import EngineError
     from models.inspection import inspect
     from models.weights_settings import load_weights_settings
@@ -96,9 +97,12 @@ def compile_bundle(
         for target in targets
         for precision in precisions
     ]
-    text = text_sources(bundle, load_weights_settings(config), progress=not as_json)
+    settings = load_weights_settings(config)
+    text = text_sources(bundle, settings, progress=not as_json)
+    # Only ONNX Runtime takes these inside.
+    speech = speech_sources(bundle, settings, progress=not as_json) if ONNX in targets else {}
     for one in wanted:
-        order = replace(one, text=text)
+        order = replace(one, text=text, speech=speech)
         if check:
             compiled = check_engine(order)
         else:

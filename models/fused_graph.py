@@ -24,30 +24,46 @@ from models.engines.onnx import (
     LANE_INPUT,
     LANES_NOTE,
     OUTPUTS,
-    feature_input,
-    length_input,
-    token_input,
 )
 from models.ensemble import Ensemble
 from models.errors import EngineError
+from models.fused_graph_inputs import GraphInputs, Speech
 from models.fused_graph_lanes import Lane, deal
 from models.fused_graph_layers import Kind
 from models.fused_graph_members import LAYER_GROUPS, EnsembleEmitter, on_scale
 from models.fused_weights import Stack, fused_weights
 from models.graph import Graph, Value
 from models.meta import CENTRE, REACH
-from models.modalities import Modality
-from models.text_graph import TextGraph, emit_text_encoder
+from models.text_graph import TextGraph
 
 
 def ensemble_graph(
     ensemble: Ensemble,
     *,
     text: Mapping[str, TextGraph] = MappingProxyType({}),
+    speech: Mapping[str, Speech] = MappingProxyType({}),
     kind: Kind = np.float32,
     keep_fp32: Collection[str] = frozenset(),
     lanes: int = 1,
 ) -> bytes:
+    """As `write_ensemble`, in one piece.
+
+    Raises:
+        EngineError: as there, or the graph does not come out valid, or is too large for one file.
+        WeightsError: as there.
+    """
+    return write_ensemble(ensemble, text=text, speech=speech, kind=kind, keep_fp32=keep_fp32, lanes=lanes).serialise()
+
+
+def write_ensemble(
+    ensemble: Ensemble,
+    *,
+    text: Mapping[str, TextGraph] = MappingProxyType({}),
+    speech: Mapping[str, Speech] = MappingProxyType({}),
+    kind: Kind = np.float32,
+    keep_fp32: Collection[str] = frozenset(),
+    lanes: int = 1,
+) -> Graph:
     """A trained ensemble as one ONNX graph: inputs and lengths in, calibrated scores out; batch and times dynamic.
 
     In several lanes the graph computes those members alone that it is asked for, and takes from outside what the others
@@ -55,16 +71,18 @@ def ensemble_graph(
 
     Args:
         ensemble: whose answers to give.
-        text: encoders to put inside, by modality: these are read as tokens, the others as features.
-        kind: precision of the members' layers; inputs, outputs, text encoders and the meta-classifier are in single
+        text: encoders to put inside, by modality: these are read as tokens.
+        speech: likewise; these hear the waveform or, where it is Whisper, read a log-mel spectrogram. All others are
+            read as features.
+        kind: precision of the members' layers; inputs, outputs, encoders and the meta-classifier are in single
             precision whatever it is.
         keep_fp32: which of `LAYER_GROUPS` stay in single precision all the same.
         lanes: parts that cores compute beside each other; fewer where members are of fewer shapes, or read one text
-            encoder. With one the graph knows of none.
+            encoder. With one the graph knows of none. Speech encoders are computed by every lane's call.
 
     Raises:
-        EngineError: an unknown layer group, no lane, a weight that does not fit into the precision, the graph does not
-            come out valid, or an encoder gives other features than members read.
+        EngineError: an unknown layer group, no lane, a weight that does not fit into the precision, or an encoder gives
+            other features than members read.
         WeightsError: an encoder's checkpoint lacks a tensor.
     """
     unknown = set(keep_fp32) - set(LAYER_GROUPS)
@@ -72,7 +90,7 @@ def ensemble_graph(
         raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(LAYER_GROUPS)}")
     kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in LAYER_GROUPS}
     graph = Graph("medusa")
-    inputs = _Inputs.declare(graph, ensemble.modalities, text)
+    inputs = GraphInputs.declare(graph, ensemble.modalities, text, speech)
     members = [member for member in ensemble.members if isinstance(member, DeepSER)]
     stacks = fused_weights((m.config, m.numpy_state()) for m in members)
     labels = len(ensemble.labels)
@@ -97,36 +115,7 @@ def ensemble_graph(
     if said is not None:
         graph.output(ANSWERS_OUTPUT, said, np.float32, writer.shape(len(members)))
         graph.note(LANES_NOTE, json.dumps([lane.places for lane in dealt]))
-    return graph.serialise()
-
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What the graph reads."""
-
-    lengths: dict[str, Value]
-    sequences: dict[str, Value]
-    text: Mapping[str, TextGraph]
-
-    @classmethod
-    def declare(cls, graph: Graph, modalities: Sequence[Modality], text: Mapping[str, TextGraph]) -> _Inputs:
-        lengths = {m.name: graph.input(length_input(m.name), np.int64, ("batch",)) for m in modalities}
-        sequences = {}
-        for m in modalities:
-            time = f"{m.name}_time"
-            if m.name not in text:
-                sequences[m.name] = graph.input(feature_input(m.name), np.float32, ("batch", time, m.dim))
-                continue
-            if (dim := text[m.name].dim) != m.dim:
-                raise EngineError(f"the text encoder gives {dim} features a token, members read {m.dim} of {m.name}")
-            sequences[m.name] = graph.input(token_input(m.name), np.int64, ("batch", time))
-        return cls(lengths, sequences, text)
-
-    def features(self, graph: Graph, name: str) -> Value:
-        """Of one modality, as the graph is given them or as it computes them from tokens, here and now."""
-        if name not in self.text:
-            return self.sequences[name]
-        return emit_text_encoder(graph, self.text[name], self.sequences[name], self.lengths[name])
+    return graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +123,7 @@ class _MembersWriter:
     """Writes what the members say, silent ones included."""
 
     graph: Graph
-    inputs: _Inputs
+    inputs: GraphInputs
     kinds: Mapping[str, Kind]
     members: int
     labels: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NewType
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NewType
 
 import numpy as np
 import onnx
@@ -17,6 +18,10 @@ OPSET: Final = 18
 _IR_VERSION: Final = 10
 _LARGEST_FILE_BYTES: Final = onnx.checker.MAXIMUM_PROTOBUF
 """What one file of ONNX may hold, weights included."""
+_LEAST_OUTSIDE_BYTES: Final = 1024
+"""Smaller constants stay in the graph: shapes are inferred from some of them."""
+_PAGE_BYTES: Final = 4096
+"""Weights of a file of their own begin where pages of memory do, so that they need not be copied to be read."""
 
 Value = NewType("Value", str)
 """Name of a tensor in the graph."""
@@ -38,7 +43,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
+        self._constants: dict[str, NDArray[Any]] = {}
         self._notes: dict[str, str] = {}
         self._written = 0
 
@@ -59,7 +64,7 @@ class Graph:
         digest = hashlib.sha256(f"{kept.dtype}{kept.shape}".encode() + kept.tobytes()).hexdigest()[:16]
         name = f"constant_{digest}"
         if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(kept).reshape(kept.shape), name)
+            self._constants[name] = np.ascontiguousarray(kept).reshape(kept.shape)
         return Value(name)
 
     def op(self, kind: str, *inputs: Value, **attributes: Any) -> Value:
@@ -124,33 +129,76 @@ class Graph:
             parts.append(self.constant(numbers))
         return self.op("Reshape", value, self.op("Concat", *parts, axis=0))
 
+    @property
+    def weights_bytes(self) -> int:
+        """What its constants weigh."""
+        return sum(array.nbytes for array in self._constants.values())
+
     def serialise(self) -> bytes:
-        """The graph as a model, checked.
+        """The graph as a model in one piece, checked.
 
         Raises:
             EngineError: it is no valid ONNX, or larger than a file of it may be.
         """
         # Told before the weights are copied: libraries answer each in their own way.
-        held = sum(len(constant.raw_data) for constant in self._constants.values())
-        if held >= _LARGEST_FILE_BYTES:
+        if self.weights_bytes >= _LARGEST_FILE_BYTES:
             raise EngineError(
-                f"the graph of {self._name} holds {held / 1e9:.2f} GB of weights, a file of ONNX holds "
-                f"{_LARGEST_FILE_BYTES / 1e9:.2f} GB: put fewer or smaller encoders inside"
+                f"the graph of {self._name} holds {self.weights_bytes / 1e9:.2f} GB of weights, a file of ONNX holds "
+                f"{_LARGEST_FILE_BYTES / 1e9:.2f} GB: put fewer or smaller encoders inside, or save the weights beside "
+                "it"
             )
-        graph = helper.make_graph(
-            self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
-        )
-        model = helper.make_model(
-            graph, opset_imports=self._domains(), ir_version=_IR_VERSION, producer_name="medusa-live"
-        )
-        if self._notes:
-            helper.set_model_props(model, self._notes)
         try:
+            model = self._model([numpy_helper.from_array(array, name) for name, array in self._constants.items()])
             onnx.checker.check_model(model, full_check=True)
             content: bytes = model.SerializeToString()
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
             raise EngineError(f"the graph of {self._name} is not valid ONNX: {error}") from error
         return content
+
+    def save(self, path: Path, *, most_bytes: int = _LARGEST_FILE_BYTES) -> Path | None:
+        """Writes the graph as a model, checked, and its weights into a second file where they are too many for one.
+
+        Args:
+            path: of the graph.
+            most_bytes: from here on, weights are written into a file of their own.
+
+        Returns:
+            The file of the weights, in the folder of the graph, by the name that the graph has for it: one that tells
+            what is in it. None where they stand in the graph.
+
+        Raises:
+            EngineError: it is no valid ONNX.
+            OSError: it cannot be written.
+        """
+        if self.weights_bytes < most_bytes:
+            path.write_bytes(self.serialise())
+            return None
+        outside = {name: array for name, array in self._constants.items() if array.nbytes >= _LEAST_OUTSIDE_BYTES}
+        weights = path.with_name(_file_name(outside))
+        with weights.open("wb") as file:
+            places = {name: _append(file, array) for name, array in outside.items()}
+        tensors = [
+            _elsewhere(name, array, weights.name, places[name])
+            if name in outside
+            else numpy_helper.from_array(array, name)
+            for name, array in self._constants.items()
+        ]
+        try:
+            path.write_bytes(self._model(tensors).SerializeToString())
+            # By its path: what lies beside it is looked for there.
+            onnx.checker.check_model(str(path), full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+            raise EngineError(f"the graph of {self._name} is not valid ONNX: {error}") from error
+        return weights
+
+    def _model(self, constants: Sequence[onnx.TensorProto]) -> onnx.ModelProto:
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, initializer=constants)
+        model = helper.make_model(
+            graph, opset_imports=self._domains(), ir_version=_IR_VERSION, producer_name="medusa-live"
+        )
+        if self._notes:
+            helper.set_model_props(model, self._notes)
+        return model
 
     def _domains(self) -> list[onnx.OperatorSetIdProto]:
         others = sorted({node.domain for node in self._nodes if node.domain})
@@ -181,3 +229,25 @@ def _kind(kind: type[np.generic]) -> int:
         np.int64: TensorProto.INT64,
     }
     return known[kind]
+
+
+def _file_name(constants: Collection[str]) -> str:
+    """Constants are named by what is in them, and so is a file of them."""
+    return f"weights-{hashlib.sha256(' '.join(constants).encode()).hexdigest()[:16]}"
+
+
+def _append(file: BinaryIO, array: NDArray[Any]) -> int:
+    """Where it begins."""
+    file.write(b"\0" * (-file.tell() % _PAGE_BYTES))
+    place = file.tell()
+    file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    return place
+
+
+def _elsewhere(name: str, array: NDArray[Any], file: str, place: int) -> onnx.TensorProto:
+    """A constant whose numbers lie in a file beside the graph."""
+    tensor = TensorProto(name=name, dims=array.shape, data_location=TensorProto.EXTERNAL)
+    tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+    for key, value in (("location", file), ("offset", place), ("length", array.nbytes)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor

@@ -57,7 +57,7 @@ def inspect(order: Order, compiled: CompiledEngine) -> Inspection:
         EngineError: it is not one that can be read.
     """
     if order.target == ONNX:
-        return _graph(order, compiled.content)
+        return _graph(order, compiled)
     from models.engines.tensorrt import inspect_engine
 
     found = inspect_engine(compiled.content)
@@ -65,7 +65,7 @@ def inspect(order: Order, compiled: CompiledEngine) -> Inspection:
     layers: Counter[str] = Counter()
     for operation, kinds in record.layers.items():
         layers.update({f"{operation} ({kind})": count for kind, count in kinds.items()})
-    layer_ms, note = _timed(order, compiled.content)
+    layer_ms, note = _timed(order, compiled)
     return Inspection(
         engine=f"{record.library} {record.library_version}",
         precision=record.precision,
@@ -91,27 +91,33 @@ def one_segment(modalities: Sequence[Modality], reads_tokens: frozenset[str]) ->
     return {name: batch.rows(whole, whole + 1) for name, batch in inputs.items()}
 
 
-def _graph(order: Order, content: bytes) -> Inspection:
+def _graph(order: Order, compiled: CompiledEngine) -> Inspection:
     import onnx
 
     try:
-        model = onnx.load_from_string(content)
+        model = onnx.load_from_string(compiled.content)
     except Exception as error:
         raise EngineError(f"the engine's graph cannot be read: {error}") from error
     graph = model.graph
     return Inspection(
         engine=order.target,
         precision=order.precision,
-        size_bytes=len(content),
+        size_bytes=compiled.report.size_bytes,
         inputs=tuple(_onnx_tensor(entry) for entry in graph.input),
         outputs=tuple(_onnx_tensor(entry) for entry in graph.output),
         layers=dict(Counter(node.op_type for node in graph.node).most_common()),
-        weights_bytes=sum(len(tensor.raw_data) for tensor in graph.initializer),
+        weights_bytes=sum(_bytes(tensor) for tensor in graph.initializer),
         device_memory_bytes=None,
         capabilities=(),
         layer_ms={},
         note=None,
     )
+
+
+def _bytes(tensor: Any) -> int:
+    """Of a constant, in the graph or beside it."""
+    beside = {entry.key: entry.value for entry in tensor.external_data}
+    return int(beside.get("length", len(tensor.raw_data)))
 
 
 def _onnx_tensor(entry: Any) -> TensorShape:
@@ -122,9 +128,9 @@ def _onnx_tensor(entry: Any) -> TensorShape:
     return TensorShape(entry.name, str(kind), shape)
 
 
-def _timed(order: Order, content: bytes) -> tuple[Mapping[str, float], str | None]:
+def _timed(order: Order, compiled: CompiledEngine) -> tuple[Mapping[str, float], str | None]:
     try:
-        engine: Engine = runnable(order, content)
+        engine: Engine = runnable(order, compiled)
     except EngineError as error:
         return {}, f"layers are not timed: {error}"
     from models.engines.tensorrt_runtime import TensorRTEngine

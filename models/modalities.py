@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.audio_batches import AudioBatch, MelBatch
 from models.errors import FeatureError
 
 SPECIAL_TOKENS: Final = 2
@@ -56,6 +57,11 @@ class PaddedBatch:
         if (self.lengths < 0).any() or (self.lengths > self.features.shape[1]).any():
             raise FeatureError(f"lengths {self.lengths.tolist()} do not fit {self.features.shape[1]} frames")
 
+    @property
+    def sequence(self) -> NDArray[np.float32]:
+        """What is laid side by side."""
+        return self.features
+
     def rows(self, start: int, stop: int) -> PaddedBatch:
         """Some of the sequences; nothing is copied."""
         return PaddedBatch(self.features[start:stop], self.lengths[start:stop])
@@ -88,6 +94,11 @@ class TokenBatch:
         if (self.lengths < 0).any() or (self.lengths > self.tokens.shape[1] - SPECIAL_TOKENS).any():
             raise FeatureError(f"lengths {self.lengths.tolist()} do not fit {self.tokens.shape[1]} tokens")
 
+    @property
+    def sequence(self) -> NDArray[np.int64]:
+        """What is laid side by side."""
+        return self.tokens
+
     def rows(self, start: int, stop: int) -> TokenBatch:
         """Some of the texts; nothing is copied."""
         return TokenBatch(self.tokens[start:stop], self.lengths[start:stop])
@@ -96,7 +107,10 @@ class TokenBatch:
         return int(self.tokens.shape[0])
 
 
-EngineInputs = Mapping[str, PaddedBatch | TokenBatch]
+EngineBatch = PaddedBatch | TokenBatch | AudioBatch | MelBatch
+"""What an engine reads of one modality: features, or what an encoder makes them of that stands inside."""
+
+EngineInputs = Mapping[str, EngineBatch]
 """What an engine reads, by modality, all of one batch size."""
 
 

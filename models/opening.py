@@ -14,6 +14,7 @@ from models.compile import ONNX, PRECISIONS, TENSORRT, Order, check_engine, comp
 from models.errors import EngineError
 
 if TYPE_CHECKING:
+    from models.backbones.speech_source import SpeechSource
     from models.backbones.text_source import TextSource
     from models.bundle import Bundle
     from models.engines.base import Engine
@@ -40,6 +41,7 @@ def open_engine(
     *,
     threads: int = 0,
     text: Mapping[str, TextSource] = MappingProxyType({}),
+    speech: Mapping[str, SpeechSource] = MappingProxyType({}),
 ) -> Engine:
     """Opens the engine asked for, compiling it first where the cache has none.
 
@@ -49,19 +51,20 @@ def open_engine(
         precision: one that the engine has, see `ENGINE_PRECISIONS`.
         threads: CPU threads a call of ONNX Runtime may use; 0 lets it choose. PyTorch has one setting for the process.
         text: by modality, text encoders to put inside where the engine can take them; see `Engine.reads_tokens`.
+        speech: likewise speech encoders; see `Engine.reads_audio`.
 
     Raises:
         EngineError: it cannot be built or run here, or does not agree with PyTorch.
-        WeightsError: a text encoder's weights are damaged.
+        WeightsError: an encoder's weights are damaged.
     """
     if kind not in ENGINES:
         raise EngineError(f"no engine {kind!r}: there are {', '.join(ENGINES)}")
     if kind != AUTO:
-        return _opened(bundle, kind, precision, threads, text)
+        return _opened(bundle, kind, precision, threads, text, speech)
     passed_over: list[str] = []
     for one in BEST_FIRST:
         try:
-            engine = _opened(bundle, one, precision, threads, text)
+            engine = _opened(bundle, one, precision, threads, text, speech)
         except EngineError as error:
             passed_over.append(f"{one}: {error}")
             # No GPU is nothing to warn of; an engine for the CPU that fails is.
@@ -73,7 +76,14 @@ def open_engine(
     raise EngineError(f"no engine works here in {precision}: {'; '.join(passed_over)}")
 
 
-def _opened(bundle: Bundle, kind: str, precision: str, threads: int, text: Mapping[str, TextSource]) -> Engine:
+def _opened(
+    bundle: Bundle,
+    kind: str,
+    precision: str,
+    threads: int,
+    text: Mapping[str, TextSource],
+    speech: Mapping[str, SpeechSource],
+) -> Engine:
     if precision not in ENGINE_PRECISIONS[kind]:
         there = ", ".join(ENGINE_PRECISIONS[kind])
         raise EngineError(f"precision {precision!r} is not available on the engine {kind}: use {there}")
@@ -89,14 +99,14 @@ def _opened(bundle: Bundle, kind: str, precision: str, threads: int, text: Mappi
         captured = CudaEngine(bundle.ensemble(), precision)
         admit(captured, bundle, text, precision)
         return captured
-    order = Order(bundle, kind, precision, text)
+    order = Order(bundle, kind, precision, text, speech)
     compiled = compile_engine(order)
     if compiled.fault is not None:
         _LOG.warning("%s; it is built anew at every start until then", compiled.fault)
     elif compiled.report.largest_difference is None:
         # Built ahead of time on a machine that could not run it: this one can.
         compiled = check_engine(order)
-    return runnable(order, compiled.content, threads=threads)
+    return runnable(order, compiled, threads=threads)
 
 
 def _driver_is_there() -> bool:

@@ -122,14 +122,7 @@ class SpeechGraph:
             WeightsError: it cannot be read, is of a layout that is not written here, has fewer layers, or is made for
                 another sample rate.
         """
-        shape = read_description(_Shape, folder / CONFIG_FILE, _WRITTEN)
-        preprocessor = read_description(_Preprocessor, folder / PREPROCESSOR_FILE, _WRITTEN)
-        if preprocessor.sampling_rate != SAMPLE_RATE_HZ:
-            raise WeightsError(
-                f"{folder}: made for audio at {preprocessor.sampling_rate} Hz, clips are at {SAMPLE_RATE_HZ} Hz"
-            )
-        if not 1 <= layers <= shape.num_hidden_layers:
-            raise WeightsError(f"{folder} has {shape.num_hidden_layers} hidden layers, {layers} are to be read")
+        shape, preprocessor = speech_shape(folder, layers)
         weights = Weights.read(folder, f"{shape.model_type}.", _PARTS)
         return cls(shape, weights, layers, stacked, preprocessor.do_normalize)
 
@@ -152,6 +145,27 @@ class SpeechGraph:
             for stride in strides[layer + 1 :]:
                 often *= stride
             yield often
+
+
+def speech_shape(folder: Path, layers: int) -> tuple[_Shape, _Preprocessor]:
+    """What a checkpoint says of itself, its weights unread.
+
+    Args:
+        folder: with `config.json` and `preprocessor_config.json`.
+        layers: hidden layers that are to be read.
+
+    Raises:
+        WeightsError: as `SpeechGraph.read`.
+    """
+    shape = read_description(_Shape, folder / CONFIG_FILE, _WRITTEN)
+    preprocessor = read_description(_Preprocessor, folder / PREPROCESSOR_FILE, _WRITTEN)
+    if preprocessor.sampling_rate != SAMPLE_RATE_HZ:
+        raise WeightsError(
+            f"{folder}: made for audio at {preprocessor.sampling_rate} Hz, clips are at {SAMPLE_RATE_HZ} Hz"
+        )
+    if not 1 <= layers <= shape.num_hidden_layers:
+        raise WeightsError(f"{folder} has {shape.num_hidden_layers} hidden layers, {layers} are to be read")
+    return shape, preprocessor
 
 
 def emit_speech_encoder(graph: Graph, speech: SpeechGraph, waveform: Value, samples: Value) -> tuple[Value, Value]:

@@ -91,10 +91,24 @@ class WhisperGraph:
         Raises:
             WeightsError: it cannot be read, or is no Whisper with as many layers.
         """
-        shape = read_description(WhisperShape, folder / CONFIG_FILE, "only Whisper is written")
-        if not 1 <= layers <= shape.encoder_layers:
-            raise WeightsError(f"{folder} has {shape.encoder_layers} hidden layers, {layers} are to be read")
+        shape = whisper_shape(folder, layers)
         return cls(shape, Weights.read(folder, "model.", ("encoder.",)), layers, stacked)
+
+
+def whisper_shape(folder: Path, layers: int) -> WhisperShape:
+    """What a checkpoint says of itself, its weights unread.
+
+    Args:
+        folder: with `config.json`.
+        layers: hidden layers that are to be read.
+
+    Raises:
+        WeightsError: as `WhisperGraph.read`.
+    """
+    shape = read_description(WhisperShape, folder / CONFIG_FILE, "only Whisper is written")
+    if not 1 <= layers <= shape.encoder_layers:
+        raise WeightsError(f"{folder} has {shape.encoder_layers} hidden layers, {layers} are to be read")
+    return shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ SAMPLE_RATE_HZ: Final = 16_000
 MEL_HOP_SAMPLES: Final = 160
 ENCODER_HOP_SAMPLES: Final = 320
 """Whisper, WavLM and HuBERT all give one frame every 20 ms."""
+FRAME_SAMPLES: Final = 400
+"""What one frame of WavLM or HuBERT hears: of a shorter clip they say nothing."""
 LONGEST_WINDOW_S: Final = 30.0
 
 

@@ -19,15 +19,15 @@ from typing import Final
 import ctranslate2
 import numpy as np
 import onnxruntime
-from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
+from models.backbones.log_mel import LogMel
 from models.backbones.whisper_file import read_whisper_file
 from models.errors import FeatureError, WeightsError
 from models.graph import Graph
 from models.numeric_threads import threads_each
 from models.whisper_graph import WhisperGraph, emit_whisper_layers
-from models.windows import LONGEST_WINDOW_S, MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, encoder_frames
+from models.windows import encoder_frames
 
 _INT8: Final = frozenset({"int8", "int8_float16"})
 _STATES: Final = "states"
@@ -84,7 +84,7 @@ class WhisperEncoder:
         self._compute_type = compute_type
         self._threads = threads
         whisper = read_whisper_file(folder)
-        self._log_mel = FeatureExtractor(feature_size=whisper.mel_bands)
+        self._log_mel = LogMel(whisper.mel_bands)
         count = whisper.shape.encoder_layers
         needed: list[int | None] = [None, *layers] if decodes else [*layers]
         wanted = {layer: count if layer is None else layer for layer in needed}
@@ -123,17 +123,7 @@ class WhisperEncoder:
         Raises:
             FeatureError: no audio, audio that is not finite, or longer than the window.
         """
-        room = round(window_s * SAMPLE_RATE_HZ)
-        if samples.ndim != 1 or samples.size == 0:
-            raise FeatureError(f"a segment must be a non-empty row of samples, got shape {samples.shape}")
-        if samples.size > room or window_s > LONGEST_WINDOW_S:
-            raise FeatureError(f"{samples.size} samples do not fit a window of {window_s:g} s")
-        if not np.isfinite(samples).all():
-            raise FeatureError("the segment holds samples that are not finite")
-        padded = np.zeros(room, dtype=np.float32)
-        padded[: samples.size] = samples
-        frames = room // MEL_HOP_SAMPLES // 2 * 2
-        return np.ascontiguousarray(self._log_mel(padded, padding=0)[:, :frames], dtype=np.float32)
+        return self._log_mel.of(samples, window_s)
 
     def encode(self, segments: Sequence[NDArray[np.float32]], window_s: float) -> EncodedSpeech:
         """Encodes segments side by side in one window.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.modalities import EngineInputs, Modality
+
+NO_MEL: Final[Mapping[str, int]] = MappingProxyType({})
+"""`Engine.reads_mel` where no Whisper encoder is inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,19 @@ class Engine(Protocol):
     @property
     def reads_tokens(self) -> frozenset[str]:
         """Modalities whose text encoder is inside: they are given as tokens, the others as features."""
+        ...
+
+    @property
+    def reads_audio(self) -> frozenset[str]:
+        """Modalities whose speech encoder is inside and hears the waveform: they are given as audio.
+
+        These and `reads_mel` are given the same clips, or left out together.
+        """
+        ...
+
+    @property
+    def reads_mel(self) -> Mapping[str, int]:
+        """Modalities whose Whisper encoder is inside, each with its mel bands: they are given as spectrograms."""
         ...
 
     def run(self, inputs: EngineInputs) -> EngineOutput:

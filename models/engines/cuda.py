@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.emotions import ATTRIBUTE_NAMES
-from models.engines.base import EngineOutput
+from models.engines.base import NO_MEL, EngineOutput
 from models.engines.buckets import Bucket, Buckets, fill
 from models.engines.launchers import GraphLauncher, Launcher, Work
 from models.ensemble import Ensemble
@@ -44,6 +44,8 @@ class CudaEngine:
 
     name = "cuda"
     reads_tokens: Final[frozenset[str]] = frozenset()
+    reads_audio: Final[frozenset[str]] = frozenset()
+    reads_mel: Final = NO_MEL
 
     def __init__(
         self,

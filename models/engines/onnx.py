@@ -18,10 +18,17 @@ from numpy.typing import NDArray
 from models.engines.base import EngineOutput
 from models.errors import EngineError
 from models.inputs import complete
-from models.modalities import EngineInputs, Modality, TokenBatch
+from models.modalities import EngineInputs, Modality
 from models.numeric_threads import threads_each
 
 OUTPUTS = ("probabilities", "attributes")
+
+WAVEFORM_INPUT: Final = "waveform"
+"""`[batch, time]`: what all encoders inside hear that read no spectrogram."""
+SAMPLES_INPUT: Final = "samples"
+"""`[batch]`: of each clip, whichever way encoders hear it."""
+HEARS_NOTE: Final = "hears"
+"""In the graph's metadata: the modalities that the waveform stands for, as JSON."""
 
 LANE_INPUT: Final = "lane"
 """Of a graph in lanes: which of them is computed; `ALL_LANES`, or a number that none has."""
@@ -36,6 +43,9 @@ ALL_LANES: Final = -1
 _SMALL_BYTES: Final = 200_000_000
 """Graphs up to here finish an operation sooner than a second thread wakes up: their threads compute lanes or rows."""
 
+_WEIGHTS_FOLDER: Final = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's setting of where the files lie that a graph names."""
+
 _Feed = Mapping[str, NDArray[Any]]
 _Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 _Result = TypeVar("_Result")
@@ -49,6 +59,11 @@ def feature_input(modality: str) -> str:
 def token_input(modality: str) -> str:
     """Name of a modality's tokens among the graph's inputs, where its text encoder is inside."""
     return f"{modality}_tokens"
+
+
+def mel_input(modality: str) -> str:
+    """Name of a modality's spectrograms among the graph's inputs, where its Whisper encoder is inside."""
+    return f"mel_{modality}"
 
 
 def length_input(modality: str) -> str:
@@ -93,7 +108,14 @@ class OnnxEngine:
 
     name = "onnx"
 
-    def __init__(self, graph: Path | bytes, modalities: tuple[Modality, ...], *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        graph: Path | bytes,
+        modalities: tuple[Modality, ...],
+        *,
+        threads: int = 0,
+        weights: Path | None = None,
+    ) -> None:
         """Opens a graph.
 
         The threads of a small graph compute its lanes beside each other where it has any, else some rows of a batch
@@ -103,28 +125,36 @@ class OnnxEngine:
             graph: an exported file or its content; see `models.compile`.
             modalities: the bundle's inputs.
             threads: CPU threads a call may use; 0 for as many as the process has processors.
+            weights: the file that holds the graph's weights, where they are none of the content.
 
         Raises:
             EngineError: ONNX Runtime cannot read it, its inputs are not those of the bundle, or it does not say what
                 its lanes are.
         """
         allowed = threads or threads_each(1)
-        size = len(graph) if isinstance(graph, bytes) else graph.stat().st_size if graph.is_file() else 0
+        size = len(graph) if isinstance(graph, bytes) else _size(graph)
+        if weights is not None:
+            size += _size(weights)
         parts_apart = size <= _SMALL_BYTES and allowed > 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1 if parts_apart else allowed
         options.log_severity_level = 3
         # Between segments the cores belong to the encoder and the decoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if weights is not None:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(weights.parent))
         try:
             source = graph if isinstance(graph, bytes) else str(graph)
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot open the graph: {error}") from error
         self.modalities = modalities
-        found = {entry.name for entry in self._session.get_inputs()}
+        shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
+        found = shapes.keys()
         self.reads_tokens = frozenset(m.name for m in modalities if token_input(m.name) in found)
-        expected = {self._sequence_input(m.name) for m in modalities} | {length_input(m.name) for m in modalities}
+        self.reads_audio = _hearing(self._session) & {m.name for m in modalities}
+        self.reads_mel = {m.name: int(shapes[mel_input(m.name)][1]) for m in modalities if mel_input(m.name) in found}
+        expected = {name for m in modalities for name in self._inputs(m.name)}
         if found - {LANE_INPUT, GIVEN_INPUT} != expected:
             raise EngineError(f"the graph reads {sorted(found)}, the bundle gives {sorted(expected)}")
         self._lanes = _Lanes.of(self._session)
@@ -135,14 +165,16 @@ class OnnxEngine:
         """Scores a batch; see `Engine.run`."""
         feed: dict[str, NDArray[Any]] = {}
         size = 0
-        for name, batch in complete(inputs, self.modalities, self.reads_tokens).items():
-            feed[self._sequence_input(name)] = batch.tokens if isinstance(batch, TokenBatch) else batch.features
-            feed[length_input(name)] = batch.lengths
+        full = complete(inputs, self.modalities, self.reads_tokens, self.reads_audio, self.reads_mel)
+        for name, batch in full.items():
+            sequence, lengths = self._inputs(name)
+            feed[sequence], feed[lengths] = batch.sequence, batch.lengths
             size = len(batch)
         if self._pool is None:
             return EngineOutput(*self._scores(feed, size))
         # An encoder inside makes one lane longer than the others; rows for every thread leave less to wait for.
-        if self._lanes is None or (self.reads_tokens and size > self._threads):
+        encodes = self.reads_tokens or self.reads_audio or self.reads_mel
+        if self._lanes is None or (encodes and size > self._threads):
             return EngineOutput(*self._in_rows(self._pool, feed, size))
         return EngineOutput(*self._in_lanes(self._pool, self._lanes, feed, size))
 
@@ -178,8 +210,27 @@ class OnnxEngine:
         probabilities, attributes = self._session.run(list(OUTPUTS), feed)
         return np.asarray(probabilities), np.asarray(attributes)
 
-    def _sequence_input(self, modality: str) -> str:
-        return token_input(modality) if modality in self.reads_tokens else feature_input(modality)
+    def _inputs(self, modality: str) -> tuple[str, str]:
+        """Names of a modality's sequences and lengths among the graph's inputs; those of audio are shared."""
+        if modality in self.reads_audio:
+            return WAVEFORM_INPUT, SAMPLES_INPUT
+        if modality in self.reads_mel:
+            return mel_input(modality), SAMPLES_INPUT
+        sequence = token_input(modality) if modality in self.reads_tokens else feature_input(modality)
+        return sequence, length_input(modality)
+
+
+def _hearing(session: onnxruntime.InferenceSession) -> frozenset[str]:
+    """The modalities that the waveform stands for, as the graph says."""
+    note = session.get_modelmeta().custom_metadata_map.get(HEARS_NOTE)
+    try:
+        return frozenset(map(str, json.loads(note or "[]")))
+    except (TypeError, ValueError) as error:
+        raise EngineError(f"the graph does not say which modalities hear its waveform: {error!r}") from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _beside(pool: ThreadPoolExecutor, tasks: Sequence[Callable[[], _Result]]) -> list[_Result]:

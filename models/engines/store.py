@@ -1,8 +1,8 @@
 """Compiled engines on disk: found again only as they were written, and written whole or not at all.
 
-An engine is a file named by its content and a stamp that names the file. The stamp is put in place last, in one step: a
-process that is killed, a full disk and another process at the same work leave either the engine that was there or the
-new one, never half of either.
+An engine is a file named by its content, beside some a second one of weights, and a stamp that names them. The stamp is
+put in place last, in one step: a process that is killed, a full disk and another process at the same work leave either
+the engine that was there or the new one, never half of either.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _LOCK_FILE: Final = ".lock"
 _SCRATCH: Final = ".incoming-"
 _DIGEST_CHARACTERS: Final = 16
 _READABLE: Final = 0o644
+_KEPT: Final = ("engine-", "weights-")
+"""What names of files begin with that an engine consists of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class StoredEngine:
     """What was verified: to be loaded in place of the file, which may change behind our back."""
     facts: Mapping[str, Any]
     """What was kept along with it."""
+    weights: Path | None = None
+    """The file of its weights where they are none of the content; verified as well."""
 
 
 def engine_cache() -> Path:
@@ -67,23 +72,26 @@ class EngineStore:
             path = self.folder / Path(str(stamp["file"])).name
             sha256, facts = stamp["sha256"], dict(stamp["facts"])
             content = path.read_bytes()
+            weights = self._weights(stamp.get("weights"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             _LOG.warning("the cached engine in %s cannot be read (%s); it is built again", self.folder, error)
             return None
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if hashlib.sha256(content).hexdigest() != sha256 or (weights is not None and not weights.intact):
             _LOG.warning("the cached engine in %s is damaged; it is built again", self.folder)
             return None
-        return StoredEngine(path, content, facts)
+        return StoredEngine(path, content, facts, None if weights is None else weights.path)
 
-    def keep(self, content: bytes, suffix: str, facts: Mapping[str, Any]) -> Path:
+    def keep(self, content: bytes, suffix: str, facts: Mapping[str, Any], weights: Path | None = None) -> Path:
         """Puts an engine in its place; what was there before goes.
 
         Args:
             content: the engine.
             suffix: of its file, such as `.onnx`.
             facts: what can be written as JSON.
+            weights: the file of its weights, where they are none of the content, from a `workplace` of this store or
+                as `find` has found it; it is moved into place under the name it has.
 
         Returns:
             Its file.
@@ -93,18 +101,34 @@ class EngineStore:
         """
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.folder / f"engine-{sha256[:_DIGEST_CHARACTERS]}{suffix}"
-        stamp = {"file": path.name, "sha256": sha256, "facts": dict(facts)}
-        try:
+        stamp: dict[str, Any] = {"file": path.name, "sha256": sha256, "facts": dict(facts)}
+        current = {path.name}
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
+            if weights is not None:
+                stamp["weights"] = {"file": weights.name, "sha256": _sha256(weights)}
+                current.add(weights.name)
+                _move(weights, self.folder / weights.name)
             _publish(path, content)
             _publish(self.folder / _STAMP_FILE, (json.dumps(stamp, indent=2) + "\n").encode())
-        except OSError as error:
-            raise EngineError(
-                f"the engine cannot be kept in {self.folder} ({error.strerror or error}): make room, or point "
-                "MEDUSA_CACHE to a folder that can be written"
-            ) from error
-        self._clean(path)
+        self._clean(current)
         return path
+
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A folder on the engine's disk, for what is too large to be handed over in memory; it goes with all in it.
+
+        Raises:
+            EngineError: it cannot be written.
+        """
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=self.folder))
+        try:
+            with self._writing():
+                yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -125,11 +149,55 @@ class EngineStore:
         finally:
             lock.release()
 
-    def _clean(self, current: Path) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Says what is to be done where something cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise EngineError(
+                f"the engine cannot be kept in {self.folder} ({error.strerror or error}): make room, or point "
+                "MEDUSA_CACHE to a folder that can be written"
+            ) from error
+
+    def _weights(self, entry: Mapping[str, str] | None) -> _WeightsFile | None:
+        """As the stamp says, read whole; None where it speaks of none."""
+        if entry is None:
+            return None
+        path = self.folder / Path(entry["file"]).name
+        return _WeightsFile(path, _sha256(path) == entry["sha256"])
+
+    def _clean(self, current: Collection[str]) -> None:
         """Takes away what earlier engines and processes that were killed have left."""
         for path in self.folder.iterdir():
-            if path.name.startswith(_SCRATCH) or (path.name.startswith("engine-") and path != current):
+            if path.name in current or not path.name.startswith((_SCRATCH, *_KEPT)):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _WeightsFile:
+    path: Path
+    intact: bool
+    """Whether it is what was written."""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _move(path: Path, to: Path) -> None:
+    """Into place whole or not at all, from the same disk."""
+    if path == to:
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    path.chmod(_READABLE)
+    path.replace(to)
 
 
 def _publish(path: Path, content: bytes) -> None:

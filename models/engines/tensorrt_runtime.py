@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.base import EngineOutput
+from models.engines.base import NO_MEL, EngineOutput
 from models.engines.cuda_calls import Cuda
 from models.engines.onnx import OUTPUTS, token_input
 from models.engines.tensorrt import open_engine_file
@@ -19,7 +19,7 @@ from models.engines.tensorrt_library import Library, tensorrt_library
 from models.engines.tensorrt_shapes import Shape, fitting, modality_of
 from models.errors import EngineError, FeatureError
 from models.inputs import complete
-from models.modalities import EngineInputs, Modality, TokenBatch
+from models.modalities import EngineInputs, Modality
 
 LANES: Final = 2
 """Calls that are under way at a time: one computes, one copies."""
@@ -29,6 +29,8 @@ class TensorRTEngine:
     """Runs an engine's file; thread-safe."""
 
     name = "tensorrt"
+    reads_audio: Final[frozenset[str]] = frozenset()
+    reads_mel: Final = NO_MEL
 
     def __init__(
         self,
@@ -121,8 +123,7 @@ class TensorRTEngine:
         full = complete(inputs, self.modalities, self.reads_tokens)
         for entry in self.record.inputs:
             batch = full[modality_of(entry.name)]
-            sequence = batch.tokens if isinstance(batch, TokenBatch) else batch.features
-            feed[entry.name] = batch.lengths if len(entry.shape) == 1 else sequence
+            feed[entry.name] = batch.lengths if len(entry.shape) == 1 else batch.sequence
         return feed
 
     def _place(self, feed: Mapping[str, NDArray[Any]]) -> tuple[int, Shape]:

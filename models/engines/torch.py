@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from models.bundle import Bundle
-from models.engines.base import EngineOutput
+from models.engines.base import NO_MEL, EngineOutput
 from models.inputs import complete_features
 from models.modalities import EngineInputs, Modality
 
@@ -17,6 +17,8 @@ class TorchEngine:
 
     name = "torch"
     reads_tokens: Final[frozenset[str]] = frozenset()
+    reads_audio: Final[frozenset[str]] = frozenset()
+    reads_mel: Final = NO_MEL
 
     def __init__(self, bundle: Bundle) -> None:
         """Builds the ensemble.

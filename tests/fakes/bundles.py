@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.backbones.registry import BACKBONES
+from models.backbones.registry import BACKBONES, BackboneSpec, LocalCheckpoint
+from models.backbones.sources import backbone_hashes
 from models.bundle import Bundle, save_bundle
 from models.check_clips import CheckClips
 from models.compile import EngineReport
@@ -17,6 +19,7 @@ from models.deepser import DeepSER, DeepSERConfig
 from models.emotions import MSP8
 from models.meta import MetaClassifier
 from models.modalities import grouped_width
+from models.speaker import SpeakerStandardisation
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 
 LABELS = MSP8.without("contempt")
@@ -26,6 +29,21 @@ MEMBERS = {
     "prosody-text": ("prosody", "text"),
 }
 BACKBONE_OF = {"acoustic": "whisper-base", "prosody": "prosody", "text": "minilm-l6"}
+
+
+HEARING = {
+    "wavlm": {"backbone": "wavlm-large", "stride": 2, "deviations": True},
+    "hubert": {"backbone": "hubert-large", "stride": 1},
+    "whisper": {"backbone": "whisper-large-v3", "stride": 3},
+    "text": {"backbone": "roberta-large"},
+}
+"""Modalities of a bundle like `large`: what hears is grouped in every way there is."""
+HEARING_MEMBERS = {
+    "wavlm-text": ("text", "wavlm"),
+    "hubert-whisper": ("hubert", "whisper"),
+    "all": ("hubert", "text", "wavlm", "whisper"),
+    "text": ("text",),
+}
 
 
 def _dim(modality: str) -> int:
@@ -84,19 +102,89 @@ def tiny_bundle(
         widths: of single members, where they are not `width`.
         check: clips that engines are checked on.
     """
-    torch.manual_seed(seed)
-    stacked = layers or {}
     chosen = MEMBERS if members is None else members
+    stacked = layers or {}
+    entries = {
+        name: {
+            "name": name,
+            "kind": BACKBONES[BACKBONE_OF[name]].kind,
+            "backbone": BACKBONE_OF[name],
+            "dim": _dim(name),
+            "stride": 1 if name == "text" else 2,
+            "deviations": name == "prosody",
+            "layers": stacked.get(name, 1),
+        }
+        for name in sorted({m for modalities in chosen.values() for m in modalities})
+    }
+    return _random_bundle(folder, chosen, entries, width=width, seed=seed, widths=widths or {}, check=check)
+
+
+def hearing_bundle(
+    folder: Path,
+    *,
+    dim: int = 16,
+    stacked: dict[str, int] | None = None,
+    backbones: dict[str, dict[str, Any]] | None = None,
+    speaker: SpeakerStandardisation | None = None,
+) -> Bundle:
+    """Writes a bundle over WavLM, HuBERT, Whisper and RoBERTa, whose members are tiny and random, and loads it.
+
+    Args:
+        folder: where to.
+        dim: features a frame or token of one layer.
+        stacked: hidden layers that stand side by side in a modality, where there are several.
+        backbones: what the manifest says of a backbone beside name and version.
+        speaker: priors that features are brought relative to.
+    """
+    entries = {}
+    for name, stream in HEARING.items():
+        count = (stacked or {}).get(name, 1)
+        entries[name] = {
+            "name": name,
+            "kind": BACKBONES[str(stream["backbone"])].kind,
+            "dim": grouped_width(dim * count, deviations=bool(stream.get("deviations"))),
+            "layers": count,
+            **stream,
+        }
+    return _random_bundle(
+        folder, HEARING_MEMBERS, entries, width=8, seed=0, widths={}, backbones=backbones or {}, speaker=speaker
+    )
+
+
+def own_checkpoint(folder: Path, architecture: Any, layers: int = 2) -> dict[str, Any]:
+    """What a manifest says of a checkpoint that its recipe named, see `hearing_bundle`."""
+    spec = BackboneSpec("own", "acoustic", 1, 50.0, LocalCheckpoint(folder), architecture=architecture)
+    return {
+        "architecture": architecture,
+        "layers": layers,
+        "source": f"folder {folder}",
+        "files": backbone_hashes(spec),
+    }
+
+
+def _random_bundle(
+    folder: Path,
+    chosen: dict[str, tuple[str, ...]],
+    entries: dict[str, dict[str, Any]],
+    *,
+    width: int,
+    seed: int,
+    widths: dict[str, int],
+    backbones: dict[str, dict[str, Any]] | None = None,
+    check: CheckClips | None = None,
+    speaker: SpeakerStandardisation | None = None,
+) -> Bundle:
+    torch.manual_seed(seed)
     trained = {}
     for name, modalities in chosen.items():
-        own = (widths or {}).get(name, width)
+        own = widths.get(name, width)
         config = DeepSERConfig(
             modalities=modalities,
-            dims=tuple(_dim(m) for m in modalities),
+            dims=tuple(entries[m]["dim"] for m in modalities),
             labels=len(LABELS),
             width=own,
             feed_forward=2 * own,
-            layers=tuple(stacked.get(m, 1) for m in modalities),
+            layers=tuple(entries[m]["layers"] for m in modalities),
         )
         member = DeepSER(config)
         for mix in member.layer_mixes.values():
@@ -105,7 +193,7 @@ def tiny_bundle(
     meta = MetaClassifier(len(chosen), len(LABELS))
     generator = np.random.default_rng(seed)
     weights = {k: generator.normal(size=tuple(v.shape)).astype(np.float32) for k, v in meta.state_dict().items()}
-    used = sorted({m for modalities in chosen.values() for m in modalities})
+    used = [str(entry["backbone"]) for entry in entries.values()]
     return save_bundle(
         folder,
         manifest={
@@ -114,19 +202,10 @@ def tiny_bundle(
             "licence": "Apache-2.0",
             "labels": list(LABELS),
             "attributes_source": "random",
-            "modalities": [
-                {
-                    "name": m,
-                    "kind": BACKBONES[BACKBONE_OF[m]].kind,
-                    "backbone": BACKBONE_OF[m],
-                    "dim": _dim(m),
-                    "stride": 1 if m == "text" else 2,
-                    "deviations": m == "prosody",
-                    "layers": stacked.get(m, 1),
-                }
-                for m in used
+            "modalities": list(entries.values()),
+            "backbones": [
+                {"name": name, "version": BACKBONES[name].version, **(backbones or {}).get(name, {})} for name in used
             ],
-            "backbones": [{"name": BACKBONE_OF[m], "version": BACKBONES[BACKBONE_OF[m]].version} for m in used],
             "final_windows": {"buckets_s": FINAL_WINDOWS.buckets_s, "tail_s": FINAL_WINDOWS.tail_s},
             "interim_windows": {"buckets_s": INTERIM_WINDOWS.buckets_s, "tail_s": INTERIM_WINDOWS.tail_s},
             "calibration": {"temperature": 1.3, "abstain_below": 0.2, "fitted_on": "nothing"},
@@ -135,5 +214,6 @@ def tiny_bundle(
         members=trained,
         meta=weights,
         model_card="# Tiny\n\nRandom weights, for tests.\n",
+        speaker=speaker,
         check=check,
     )

@@ -9,7 +9,8 @@ import pytest
 
 from models.compile import CompiledEngine, EngineReport, Order
 from models.console import main
-from tests.fakes.bundles import tiny_bundle
+from tests.fakes.bundles import hearing_bundle, own_checkpoint, tiny_bundle
+from tests.fakes.checkpoints import tiny_checkpoint
 from tests.fakes.weights import LOOSE, MODEL, register_toy, write_files
 
 
@@ -125,6 +126,18 @@ class TestCompile:
             "checked where it is first used",
             "  its/file",
         ]
+
+    def test_speech_encoders_that_are_at_hand_go_into_what_the_cpu_computes(
+        self, asked: list[tuple[Order, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        kinds = {"wavlm-large": "wavlm", "hubert-large": "hubert", "whisper-large-v3": "clap"}
+        own = {name: own_checkpoint(tiny_checkpoint(kind, tmp_path / kind), kind) for name, kind in kinds.items()}
+        folder = hearing_bundle(tmp_path / "bundle", backbones=own).folder
+        for targets in ("onnx", "tensorrt"):
+            assert main(["compile", "--bundle", str(folder), "--target", targets]) == 0
+        assert [order.speech.keys() for order, _ in asked] == [{"wavlm", "hubert"}, set()]
+        told = capsys.readouterr().err
+        assert "whisper (whisper-large-v3) stays outside the engine: clap is not written as a graph" in told
 
     @pytest.mark.usefixtures("asked")
     def test_what_was_checked_is_told_in_figures(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import models.compile as compiler
 from models.admission import TOLERANCE
-from models.compile import Order, check_engine, compile_engine
+from models.compile import CompiledEngine, Order, check_engine, compile_engine
 from models.engines import store
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
@@ -32,13 +32,24 @@ def cache(compiled: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return tmp_path / "cache"
 
 
+@dataclasses.dataclass
+class KnownGraph:
+    """A graph that was written before."""
+
+    content: bytes
+    weights_bytes: int = 0
+
+    def serialise(self) -> bytes:
+        return self.content
+
+
 @pytest.fixture
 def exports(compiled: CompiledBundle, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Exports that happened, each of which hands out the graph that is known to be right."""
     happened: list[str] = []
-    graph = Path(compiled.report.path).read_bytes()
+    graph = KnownGraph(Path(compiled.report.path).read_bytes())
 
-    def export(order: Order) -> bytes:
+    def export(order: Order) -> KnownGraph:
         happened.append(order.bundle.manifest.name)
         return graph
 
@@ -85,6 +96,57 @@ def test_a_damaged_cache_is_built_again(
     assert exports == ["tiny"]
     assert compile_engine(Order(compiled.bundle)).report.cached
     assert [p.name for p in path.parent.iterdir() if p.name.startswith(".incoming")] == []
+
+
+@pytest.fixture
+def in_two_files(compiled: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CompiledBundle:
+    """As if its weights were too many for a file."""
+    monkeypatch.setattr(compiler, "MOST_FILE_BYTES", 10_000)
+    monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path / "two"))
+    return CompiledBundle(compiled.bundle, tmp_path / "two", compile_engine(Order(compiled.bundle)).report)
+
+
+def test_more_weights_than_a_file_holds_lie_beside_the_graph(
+    compiled: CompiledBundle, in_two_files: CompiledBundle
+) -> None:
+    order = Order(compiled.bundle)
+    found = compile_engine(order)
+    assert found.report.cached
+    assert found.report.largest_difference is not None
+    assert found.report.largest_difference <= TOLERANCE
+    assert found.weights is not None
+    assert found.weights.parent == Path(found.report.path).parent
+    size = Path(found.report.path).stat().st_size
+    assert size == len(found.content) < compiled.report.size_bytes - 20_000
+    assert found.report.size_bytes == size + found.weights.stat().st_size
+    assert check_engine(order).report == found.report
+    inside = inspect(order, found)
+    whole = inspect(order, CompiledEngine(Path(compiled.report.path).read_bytes(), compiled.report))
+    assert (inside.weights_bytes, inside.size_bytes) == (whole.weights_bytes, found.report.size_bytes)
+
+
+@pytest.mark.parametrize("name", ["engine-*.onnx", "weights-*"])
+@pytest.mark.parametrize("damage", ["changed", "deleted"])
+def test_an_engine_of_two_files_of_which_one_is_damaged_is_built_again(
+    in_two_files: CompiledBundle, name: str, damage: str
+) -> None:
+    (path,) = in_two_files.cache.rglob(name)
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "changed":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert not compile_engine(Order(in_two_files.bundle)).report.cached
+    assert path.read_bytes() == content
+    assert compile_engine(Order(in_two_files.bundle)).report.cached
+
+
+def test_what_is_too_large_for_a_file_needs_a_cache_that_can_be_written(
+    in_two_files: CompiledBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MEDUSA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(EngineError, match=r"cannot be kept in .*/file/engines/.*point MEDUSA_CACHE"):
+        compile_engine(Order(in_two_files.bundle))
 
 
 def test_a_cached_report_of_another_release_is_built_again(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -96,6 +98,56 @@ def test_more_weights_than_a_file_may_hold_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr("models.graph._LARGEST_FILE_BYTES", 500 * 500 * 4)
     with pytest.raises(EngineError, match=r"graph of large holds 0\.00 GB of weights, a file of ONNX holds 0\.00 GB"):
         graph.serialise()
+
+
+@pytest.fixture
+def product() -> Graph:
+    """A product, a sum and a reshape: large weights, smaller ones, and a shape."""
+    graph = Graph("product")
+    chance = np.random.default_rng(0)
+    weight, bias = (chance.normal(size=size).astype(np.float32) for size in ((30, 300), 300))
+    x = graph.input("x", np.float32, ("n", 30))
+    y = graph.op("Add", graph.op("MatMul", x, graph.constant(weight)), graph.constant(bias))
+    graph.output("y", graph.reshape(y, (-1, 3)), np.float32, ("m", 3))
+    return graph
+
+
+def test_too_many_weights_for_a_file_lie_in_a_second_one(product: Graph, tmp_path: Path) -> None:
+    weights = product.save(tmp_path / "graph.onnx", most_bytes=10_000)
+    assert weights is not None
+    assert weights.parent == tmp_path
+    assert weights.stat().st_size > 31 * 300 * 4
+    assert (tmp_path / "graph.onnx").stat().st_size < 1000
+    x = {"x": np.random.default_rng(1).normal(size=(2, 30)).astype(np.float32)}
+    beside, inside = (
+        onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, x)[0]
+        for source in (str(tmp_path / "graph.onnx"), product.serialise())
+    )
+    np.testing.assert_array_equal(beside, inside)
+    tensors = onnx.load(str(tmp_path / "graph.onnx"), load_external_data=False).graph.initializer
+    outside = [{e.key: e.value for e in tensor.external_data} for tensor in tensors if tensor.external_data]
+    assert {entry["location"] for entry in outside} == {weights.name}
+    assert [int(entry["offset"]) % 4096 for entry in outside] == [0, 0]
+    assert len(tensors) == len(outside) + 1
+
+
+def test_few_weights_stand_in_the_graph(product: Graph, tmp_path: Path) -> None:
+    assert product.save(tmp_path / "graph.onnx") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.onnx"]
+    assert (tmp_path / "graph.onnx").read_bytes() == product.serialise()
+
+
+def test_a_file_of_weights_is_named_by_what_is_in_it(product: Graph, tmp_path: Path) -> None:
+    first, again = (product.save(tmp_path / name, most_bytes=1) for name in ("first.onnx", "again.onnx"))
+    product.constant(np.ones(400, dtype=np.float32))
+    other = product.save(tmp_path / "other.onnx", most_bytes=1)
+    assert first == again != other
+
+
+def test_what_is_no_graph_is_not_saved_with_its_weights_beside_it(product: Graph, tmp_path: Path) -> None:
+    product.output("z", Value("nothing"), np.float32, ("n",))
+    with pytest.raises(EngineError, match="graph of product is not valid ONNX"):
+        product.save(tmp_path / "graph.onnx", most_bytes=1)
 
 
 def test_notes_are_read_from_the_opened_graph(chosen: Graph) -> None:

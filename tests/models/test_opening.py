@@ -19,6 +19,7 @@ from models.engines.launchers import EagerLauncher
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError
+from models.graph import Graph
 from models.opening import open_engine
 from tests.fakes.bundles import CompiledBundle
 
@@ -36,7 +37,7 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "_driver_is_there", lambda: False)
 
 
-def no_graph(order: Order) -> bytes:
+def no_graph(order: Order) -> Graph:
     raise EngineError("this ensemble cannot be written: unsupported")
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch_file
 from safetensors.torch import save_file as save_torch_file
 
-from models.admission import Reference, admit, agreement, check_inputs
+from models.admission import admit, agreement, check_inputs
 from models.backbones.text import TextEncoder
 from models.backbones.text_source import WRITTEN, TextSource, text_sources
 from models.backbones.tokens import MAX_TOKENS, Tokens
@@ -23,6 +23,7 @@ from models.engines.onnx import OnnxEngine
 from models.errors import EngineError, FeatureError, WeightsError
 from models.fused_graph import ensemble_graph
 from models.modalities import TokenBatch, pad, pad_tokens
+from models.reference import Reference
 from models.text_graph import ARCHITECTURES, TextGraph
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.checkpoints import DIM, LAYERS, SPECIAL_TOKENS, tiny_checkpoint
@@ -108,15 +109,17 @@ def test_a_source_knows_what_can_be_written() -> None:
     assert ARCHITECTURES.keys() == WRITTEN
 
 
-def test_what_one_graph_has_no_room_for_stays_outside(
+def test_what_one_file_has_no_room_for_stays_outside_where_it_must_be_one(
     source: TextSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order = Order(tiny_bundle(tmp_path / "tiny"), text={"text": source})
-    assert order.inside == {"text": source}
+    bundle = tiny_bundle(tmp_path / "tiny")
+    on_the_cpu, on_a_card = (Order(bundle, target, text={"text": source}) for target in ("onnx", "tensorrt_rtx"))
+    assert on_a_card.inside == {"text": source}
     size = source.bytes_inside()
     assert size is not None
-    monkeypatch.setattr("models.compile.MOST_GRAPH_BYTES", size)
-    assert order.inside == {}
+    monkeypatch.setattr("models.compile.MOST_FILE_BYTES", size)
+    assert on_a_card.inside == {}
+    assert on_the_cpu.inside == {"text": source}
 
 
 def test_what_only_pytorch_reads_stays_outside(source: TextSource, tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_an_engine_with_the_encoder_inside_reads_tokens_and_agrees_with_pytorch(
     source: TextSource, tmp_path: Path
 ) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
-    engine = OnnxEngine(write_graph(Order(bundle, text={"text": source})), bundle.modalities)
+    engine = OnnxEngine(write_graph(Order(bundle, text={"text": source})).serialise(), bundle.modalities)
     assert engine.reads_tokens == {"text"}
     # Random layers grow features that no trained encoder has: they are compared, not admitted.
     inputs = check_inputs(bundle.modalities, engine.reads_tokens)
@@ -208,11 +211,12 @@ def test_an_engine_with_the_encoder_inside_reads_tokens_and_agrees_with_pytorch(
 
 def test_features_and_tokens_are_not_mistaken_for_each_other(source: TextSource, tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
-    inside = OnnxEngine(write_graph(Order(bundle, text={"text": source})), bundle.modalities)
+    inside = OnnxEngine(write_graph(Order(bundle, text={"text": source})).serialise(), bundle.modalities)
     with pytest.raises(FeatureError, match="text is read as tokens by this engine"):
         inside.run({"text": pad([np.ones((3, 384), np.float32)], 384)})
+    outside = OnnxEngine(write_graph(Order(bundle)).serialise(), bundle.modalities)
     with pytest.raises(FeatureError, match="text is read as features by this engine"):
-        OnnxEngine(write_graph(Order(bundle)), bundle.modalities).run({"text": pad_tokens([np.array([1, 40, 2])])})
+        outside.run({"text": pad_tokens([np.array([1, 40, 2])])})
     with pytest.raises(FeatureError, match="text holds a negative token"):
         inside.run({"text": pad_tokens([np.array([1, -4, 2])])})
 
@@ -221,7 +225,7 @@ def test_features_and_tokens_are_not_mistaken_for_each_other(source: TextSource,
 def test_the_shipped_bundle_reads_words_with_the_real_encoder_inside() -> None:
     bundle = load_bundle(shipped_bundle())
     text = text_sources(bundle)
-    engine = OnnxEngine(write_graph(Order(bundle, text=text)), bundle.modalities)
+    engine = OnnxEngine(write_graph(Order(bundle, text=text)).serialise(), bundle.modalities)
     assert engine.reads_tokens == {"text"}
     found = admit(engine, bundle, text)
     assert found.largest_difference < 1e-5

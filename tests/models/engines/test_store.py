@@ -75,6 +75,109 @@ def test_a_damaged_engine_is_not_found(store: EngineStore, damage: Callable[[Pat
     assert store.find() is None
 
 
+def keep_with_weights(store: EngineStore, weights: bytes = b"weights", content: bytes = CONTENT) -> Path:
+    with store.workplace() as place:
+        (place / f"weights-{len(weights)}").write_bytes(weights)
+        return store.keep(content, ".onnx", {}, place / f"weights-{len(weights)}")
+
+
+def test_weights_in_a_file_of_their_own_are_kept_and_found(store: EngineStore) -> None:
+    path = keep_with_weights(store)
+    found = store.find()
+    assert found is not None
+    assert (found.path, found.content, found.weights) == (path, CONTENT, store.folder / "weights-7")
+    assert (store.folder / "weights-7").read_bytes() == b"weights"
+    assert {p.name for p in store.folder.iterdir()} == {"engine.json", path.name, "weights-7"}
+
+
+def test_an_engine_is_kept_again_with_the_weights_it_has(store: EngineStore) -> None:
+    keep_with_weights(store)
+    found = store.find()
+    assert found is not None
+    store.keep(found.content, ".onnx", {"rows": 12}, found.weights)
+    again = store.find()
+    assert again is not None
+    assert (again.weights, again.facts) == (found.weights, {"rows": 12})
+
+
+def test_weights_of_an_earlier_engine_go_with_it(store: EngineStore) -> None:
+    keep_with_weights(store)
+    path = keep_with_weights(store, weights=b"other weights")
+    assert {p.name for p in store.folder.iterdir()} == {"engine.json", path.name, "weights-13"}
+    path = store.keep(CONTENT, ".onnx", {})
+    assert {p.name for p in store.folder.iterdir()} == {"engine.json", path.name}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: next(folder.glob("weights-*")).write_bytes(b"Weights"),
+        lambda folder: next(folder.glob("weights-*")).write_bytes(b""),
+        lambda folder: next(folder.glob("weights-*")).unlink(),
+        lambda folder: next(folder.glob("engine-*")).write_bytes(CONTENT[:-1]),
+        lambda folder: next(folder.glob("engine-*")).unlink(),
+    ],
+)
+def test_an_engine_of_two_files_of_which_one_is_damaged_is_not_found(
+    store: EngineStore, damage: Callable[[Path], object]
+) -> None:
+    keep_with_weights(store)
+    damage(store.folder)
+    assert store.find() is None
+
+
+def test_a_stamp_that_speaks_of_weights_otherwise_than_it_should_leads_nowhere(
+    store: EngineStore, tmp_path: Path
+) -> None:
+    keep_with_weights(store)
+    stamp = json.loads((store.folder / "engine.json").read_text())
+    for weights in ("weights-7", {"file": "weights-7"}, ["weights-7"]):
+        (store.folder / "engine.json").write_text(json.dumps({**stamp, "weights": weights}))
+        assert store.find() is None
+    elsewhere = tmp_path / "weights-7"
+    (store.folder / "weights-7").rename(elsewhere)
+    entry = {**stamp["weights"], "file": str(elsewhere)}
+    (store.folder / "engine.json").write_text(json.dumps({**stamp, "weights": entry}))
+    assert store.find() is None
+
+
+def test_a_process_killed_between_weights_and_engine_leaves_the_engine_that_was_there(
+    store: EngineStore, tmp_path: Path
+) -> None:
+    keep_with_weights(store)
+    before = store.find()
+    code = """
+        true_sync, calls = os.fsync, []
+        def stop(handle):
+            calls.append(handle)
+            if len(calls) == 2:
+                print("weights moved", flush=True)
+                signal.pause()
+            true_sync(handle)
+        os.fsync = stop
+        with store.building(), store.workplace() as place:
+            (place / "weights-5").write_bytes(b"other")
+            store.keep(b"other" * 1000, ".onnx", {}, place / "weights-5")
+    """
+    process = program(code, tmp_path)
+    assert line(process) == "weights moved"
+    process.kill()
+    process.wait()
+    assert (store.folder / "weights-5").is_file()
+    assert store.find() == before
+    keep_with_weights(store)
+    names = {p.name.partition("-")[0] for p in store.folder.iterdir()}
+    assert names == {"engine.json", "engine", "weights", ".lock"}
+    assert not (store.folder / "weights-5").exists()
+
+
+def test_a_workplace_goes_with_all_in_it(store: EngineStore) -> None:
+    with store.workplace() as place:
+        (place / "graph").write_bytes(b"")
+        assert place.is_relative_to(store.folder)
+    assert not place.exists()
+
+
 def test_a_stamp_leads_nowhere_but_into_its_own_folder(store: EngineStore, tmp_path: Path) -> None:
     path = store.keep(CONTENT, ".onnx", {})
     elsewhere = tmp_path / path.name

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.backbones.prosody import ProsodyExtractor
 from models.bundle import Bundle, save_bundle
-from models.engines.base import EngineOutput
+from models.engines.base import NO_MEL, EngineOutput
 from models.engines.torch import TorchEngine
 from models.errors import FeatureError
 from models.modalities import EngineInputs, Modality
@@ -79,6 +79,8 @@ class RecordingEngine:
 
     name = "recording"
     reads_tokens: frozenset[str] = frozenset()
+    reads_audio: frozenset[str] = frozenset()
+    reads_mel = NO_MEL
 
     def __init__(self, bundle: Bundle) -> None:
         self._inner = TorchEngine(bundle)
