@@ -23,7 +23,7 @@ from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
 from models.errors import EngineError
 from models.fused import FusedEnsemble
-from models.fused_graph import ensemble_graph
+from models.graphs.ensemble import ensemble_graph
 from models.inputs import complete_features
 from models.modalities import EngineInputs, Modality
 

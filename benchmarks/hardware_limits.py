@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.fusion_work import Work
 from benchmarks.place import Place
-from models.graph import Graph
+from models.graphs.graph import Graph
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Bound = Literal["bandwidth", "operations"]

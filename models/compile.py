@@ -26,7 +26,7 @@ from models.errors import EngineError
 if TYPE_CHECKING:
     from models.engines.base import Engine
     from models.engines.tensorrt import BuildProgress
-    from models.graph import Graph
+    from models.graphs.graph import Graph
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Order:
     capabilities: Sequence[str] = ()
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
     keep_fp32: Sequence[str] = ()
-    """Layer groups that stay in single precision all the same, see `models.fused_graph_members.LAYER_GROUPS`."""
+    """Layer groups that stay in single precision all the same, see `models.graphs.ensemble_members.LAYER_GROUPS`."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS.get(self.target, ()):
@@ -232,7 +232,7 @@ def write_graph(order: Order) -> Graph:
     """
     import numpy as np
 
-    from models.fused_graph import write_ensemble
+    from models.graphs.ensemble import write_ensemble
 
     text = {name: source.graph() for name, source in order.inside.items()}
     speech = {name: source.graph() for name, source in order.hearing.items()}

@@ -1,6 +1,6 @@
 """The ensemble as one computation in PyTorch: members of one shape side by side, every input read once.
 
-What `models.fused_graph` writes for ONNX Runtime, for a device that PyTorch drives.
+What `models.graphs.ensemble` writes for ONNX Runtime, for a device that PyTorch drives.
 """
 
 from __future__ import annotations

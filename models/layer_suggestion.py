@@ -22,7 +22,7 @@ class Suggestion:
     """The layer group whose keeping in single precision brings the graph in half precision nearest to PyTorch."""
 
     group: str | None
-    """One of `models.fused_graph_members.LAYER_GROUPS`; None where something overflows whichever is kept."""
+    """One of `models.graphs.ensemble_members.LAYER_GROUPS`; None where something overflows whichever is kept."""
     difference: float
     """Largest of any score, that group kept."""
     without: float
@@ -46,9 +46,9 @@ def suggest(ensemble: Ensemble, inputs: Mapping[str, PaddedBatch], wanted: Engin
         inputs: a batch of every modality, on which an engine went astray.
         wanted: what PyTorch says of it.
     """
-    from models.fused_graph import ensemble_graph
-    from models.fused_graph_members import LAYER_GROUPS
-    from models.half_precision import InHalfPrecision
+    from models.graphs.ensemble import ensemble_graph
+    from models.graphs.ensemble_members import LAYER_GROUPS
+    from models.graphs.half_precision import InHalfPrecision
 
     def difference(*kept: str) -> float:
         try:

@@ -15,7 +15,7 @@ from models.audio_batches import LEAST_MEL_FRAMES, AudioBatch, MelBatch
 from models.backbones.registry import BackboneSpec, LocalCheckpoint, backbone
 from models.backbones.sources import backbone_folder, backbone_hashes
 from models.errors import FeatureError, WeightsError
-from models.graph_checkpoint import PREPROCESSOR_FILE, WEIGHTS_FILE, read_description, single_precision_bytes
+from models.graphs.checkpoint import PREPROCESSOR_FILE, WEIGHTS_FILE, read_description, single_precision_bytes
 from models.weights_settings import WeightsSettings
 from models.windows import ENCODER_HOP_SAMPLES, MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, WindowPolicy
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from models.backbones.speech import SpeechEncoder
     from models.bundle import Bundle
     from models.bundle_manifest import BackboneEntry
-    from models.speech_graph import SpeechGraph
-    from models.whisper_graph import WhisperGraph
+    from models.graphs.speech import SpeechGraph
+    from models.graphs.whisper import WhisperGraph
 
 _LOG: Final = logging.getLogger(__name__)
 
 HEARING: Final = frozenset({"wavlm", "hubert", "wav2vec2"})
-"""Architectures that `models.speech_graph` writes: these hear the waveform."""
+"""Architectures that `models.graphs.speech` writes: these hear the waveform."""
 WHISPER: Final = "whisper"
-"""The one that `models.whisper_graph` writes: it reads a spectrogram."""
+"""The one that `models.graphs.whisper` writes: it reads a spectrogram."""
 _READ_OTHERWISE: Final = frozenset({"prosody", "ctranslate2"})
 """What is no checkpoint in the hub's format: nobody would expect it inside."""
 _FOLDER: Final = "folder "
@@ -71,8 +71,8 @@ class SpeechSource:
 
     def fault(self) -> str | None:
         """Why it cannot stand inside an engine; None where it can. Its weights are not read."""
-        from models.speech_graph import speech_shape
-        from models.whisper_graph import whisper_shape
+        from models.graphs.speech import speech_shape
+        from models.graphs.whisper import whisper_shape
 
         if self.architecture not in HEARING | {WHISPER}:
             return f"{self.architecture} is not written as a graph"
@@ -94,8 +94,8 @@ class SpeechSource:
         Raises:
             WeightsError: it cannot be written.
         """
-        from models.speech_graph import SpeechGraph
-        from models.whisper_graph import WhisperGraph
+        from models.graphs.speech import SpeechGraph
+        from models.graphs.whisper import WhisperGraph
 
         kind = WhisperGraph if self.architecture == WHISPER else SpeechGraph
         return kind.read(self.folder, layers=self.layers, stacked=self.stacked)
@@ -112,7 +112,7 @@ class SpeechSource:
         if self.architecture != WHISPER:
             return _as_it_is
         from models.backbones.log_mel import LogMel
-        from models.whisper_graph import whisper_shape
+        from models.graphs.whisper import whisper_shape
 
         longest = whisper_shape(self.folder, self.layers).max_source_positions
         return _Spectrograms(LogMel(self._spectrogram().feature_size), windows, longest).of

@@ -15,10 +15,10 @@ from models.weights_settings import WeightsSettings
 if TYPE_CHECKING:
     from models.backbones.text import TextEncoder
     from models.bundle import Bundle
-    from models.text_graph import TextGraph
+    from models.graphs.text import TextGraph
 
 WRITTEN: Final = frozenset({"bert", "roberta", "modernbert"})
-"""Architectures that `models.text_graph` writes."""
+"""Architectures that `models.graphs.text` writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class TextSource:
 
     def bytes_inside(self) -> int | None:
         """What it adds to an engine's graph; None where it cannot stand inside one."""
-        from models.graph_checkpoint import single_precision_bytes
+        from models.graphs.checkpoint import single_precision_bytes
 
         return single_precision_bytes(self.folder) if self.architecture in WRITTEN else None
 
@@ -49,7 +49,7 @@ class TextSource:
         Raises:
             WeightsError: it cannot be written.
         """
-        from models.text_graph import TextGraph
+        from models.graphs.text import TextGraph
 
         return TextGraph.read(self.folder, layers=self.layers, stacked=self.stacked)
 

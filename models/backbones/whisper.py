@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from models.backbones.log_mel import LogMel
 from models.backbones.whisper_file import read_whisper_file
 from models.errors import FeatureError, WeightsError
-from models.graph import Graph
+from models.graphs.graph import Graph
+from models.graphs.whisper import WhisperGraph, emit_whisper_layers
 from models.numeric_threads import threads_each
-from models.whisper_graph import WhisperGraph, emit_whisper_layers
 from models.windows import encoder_frames
 
 _INT8: Final = frozenset({"int8", "int8_float16"})

@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from models.errors import WeightsError
-from models.graph_checkpoint import Array, Weights
-from models.whisper_graph import WhisperGraph, WhisperShape
+from models.graphs.checkpoint import Array, Weights
+from models.graphs.whisper import WhisperGraph, WhisperShape
 
 MODEL_FILE: Final = "model.bin"
 

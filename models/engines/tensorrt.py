@@ -88,7 +88,7 @@ def build_engine(
     """Compiles a graph, strongly typed: its own types are the precision.
 
     Args:
-        graph: ONNX, as `models.fused_graph` writes it.
+        graph: ONNX, as `models.graphs.ensemble` writes it.
         buckets: an optimisation profile each, the first that fits a call is taken.
         capabilities: compute capabilities such as `8.9` or `SM89` to build for. TensorRT for RTX needs no GPU for it;
             the other library builds for the GPU at hand, whatever stands here, and says so in the record.

@@ -1,6 +1,7 @@
 """A graph's weights told from its structure, so that an engine takes other weights without being built again.
 
-`models.graph` names constants by their content. Where weights are to change, they are named by their place instead.
+`models.graphs.graph` names constants by their content. Where weights are to change, they are named by their place
+instead.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.shapes import load_shape
 from models.engines.tensorrt import build_engine, inspect_engine
 from models.engines.tensorrt_shapes import default_buckets
-from models.fused_graph import ensemble_graph
+from models.graphs.ensemble import ensemble_graph
 
 shape = load_shape(sys.argv[1])
 modalities = shape.ensemble.modalities

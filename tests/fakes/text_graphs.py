@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.graph import Graph
+from models.graphs.graph import Graph
+from models.graphs.text import TextGraph, emit_text_encoder
 from models.modalities import TokenBatch
-from models.text_graph import TextGraph, emit_text_encoder
 from tests.fakes.checkpoints import stirred, tiny_checkpoint
 
 _SPREAD: Final = 0.3

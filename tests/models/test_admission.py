@@ -18,8 +18,8 @@ from models.engines.base import EngineOutput
 from models.engines.torch import TorchEngine
 from models.ensemble import Ensemble
 from models.errors import EngineError
-from models.fused_graph import LAYER_GROUPS, ensemble_graph
-from models.half_precision import InHalfPrecision
+from models.graphs.ensemble import LAYER_GROUPS, ensemble_graph
+from models.graphs.half_precision import InHalfPrecision
 from models.inputs import complete_features
 from models.layer_suggestion import suggest
 from models.modalities import EngineInputs, PaddedBatch

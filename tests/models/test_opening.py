@@ -19,7 +19,7 @@ from models.engines.launchers import EagerLauncher
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError
-from models.graph import Graph
+from models.graphs.graph import Graph
 from models.opening import open_engine
 from tests.fakes.bundles import CompiledBundle
 

@@ -12,9 +12,9 @@ import pytest
 from models.audio_batches import MelBatch, pad_audio
 from models.backbones.speech_source import SpeechSource, speech_sources
 from models.errors import FeatureError, WeightsError
+from models.graphs.speech import SpeechGraph
+from models.graphs.whisper import WhisperGraph
 from models.speaker import SpeakerPrior, SpeakerStandardisation
-from models.speech_graph import SpeechGraph
-from models.whisper_graph import WhisperGraph
 from models.windows import FINAL_WINDOWS, WindowPolicy
 from tests.fakes.bundles import hearing_bundle, own_checkpoint, tiny_bundle
 from tests.fakes.checkpoints import DIM, MEL_BANDS, as_older_format, tiny_checkpoint

@@ -19,7 +19,7 @@ from models.engines.launchers import EagerLauncher
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError, FeatureError
-from models.fused_graph import ensemble_graph
+from models.graphs.ensemble import ensemble_graph
 from models.inputs import Features, prepare
 from models.modalities import PaddedBatch, pad
 from tests.fakes.bundles import MEMBERS, CompiledBundle, tiny_bundle

@@ -26,10 +26,10 @@ from models.engines.tensorrt_library import Library, plain_capability, tensorrt_
 from models.engines.tensorrt_shapes import ShapeBucket, Sizes, default_buckets
 from models.engines.tensorrt_weights import numbered, structure_sha256
 from models.errors import EngineError
-from models.fused_graph import ensemble_graph
-from models.graph import Graph
+from models.graphs.ensemble import ensemble_graph
+from models.graphs.graph import Graph
+from models.graphs.text import ARCHITECTURES, TextGraph, emit_text_encoder
 from models.modalities import Modality
-from models.text_graph import ARCHITECTURES, TextGraph, emit_text_encoder
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.checkpoints import tiny_checkpoint
 from tests.fakes.gpus import FakeCuda

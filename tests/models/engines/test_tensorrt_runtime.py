@@ -22,7 +22,7 @@ from models.engines.tensorrt_lanes import MOST_SHAPES
 from models.engines.tensorrt_runtime import TensorRTEngine
 from models.engines.tensorrt_shapes import ShapeBucket, Sizes
 from models.errors import EngineError, FeatureError
-from models.fused_graph import ensemble_graph
+from models.graphs.ensemble import ensemble_graph
 from models.modalities import PaddedBatch
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.gpus import FakeCuda, FakeEngine, fake_library

@@ -15,12 +15,12 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 from models.errors import WeightsError
-from models.graph import Graph, Value
-from models.graph_checkpoint import CONFIG_FILE, Weights, read_description
-from models.graph_layers import read_last
-from models.text_graph_bert import BertShape, RobertaShape
-from models.text_graph_layers import TextLayers, TextShape
-from models.text_graph_modernbert import ModernBertShape
+from models.graphs.checkpoint import CONFIG_FILE, Weights, read_description
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import read_last
+from models.graphs.text_bert import BertShape, RobertaShape
+from models.graphs.text_layers import TextLayers, TextShape
+from models.graphs.text_modernbert import ModernBertShape
 
 ARCHITECTURES: Final[Mapping[str, type[TextShape]]] = MappingProxyType(
     {"bert": BertShape, "roberta": RobertaShape, "modernbert": ModernBertShape}

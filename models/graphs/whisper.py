@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.errors import WeightsError
-from models.graph import Graph, Value
-from models.graph_checkpoint import CONFIG_FILE, Weights, read_description
-from models.graph_layers import LayerNames, Layers, read_last
+from models.graphs.checkpoint import CONFIG_FILE, Weights, read_description
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import LayerNames, Layers, read_last
 from models.windows import ENCODER_HOP_SAMPLES
 
 _EPSILON: Final = 1e-5
@@ -131,7 +131,7 @@ def emit_whisper_layers(
         whisper: what to write.
         mel: `[batch, mel bands, time]`, see `emit_whisper_encoder`.
         count: so many of its layers, from the first; None for all.
-        int8: whether linear maps are computed in integers, see `models.graph_int8`.
+        int8: whether linear maps are computed in integers, see `models.graphs.int8`.
 
     Raises:
         WeightsError: the checkpoint lacks a tensor.

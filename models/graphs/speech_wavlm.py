@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.graph import Graph, Value
-from models.graph_checkpoint import Array, Weights
-from models.graph_layers import places
+from models.graphs.checkpoint import Array, Weights
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import places
 
 _TABLE: Final = "encoder.layers.0.attention.rel_attn_embed.weight"
 """All layers read the first one's."""

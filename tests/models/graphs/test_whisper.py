@@ -15,8 +15,8 @@ from transformers import AutoFeatureExtractor
 
 from models.backbones.speech import SpeechEncoder
 from models.errors import WeightsError
-from models.graph import Graph
-from models.whisper_graph import WhisperGraph, emit_whisper_encoder
+from models.graphs.graph import Graph
+from models.graphs.whisper import WhisperGraph, emit_whisper_encoder
 from models.windows import SAMPLE_RATE_HZ, WindowPolicy
 from tests.fakes.checkpoints import DIM, LAYERS, MEL_BANDS, stirred, tiny_checkpoint
 

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from models.errors import WeightsError
-from models.graph import Graph, Value
-from models.graph_checkpoint import Array, Weights
-from models.graph_layers import Layers, there
+from models.graphs.checkpoint import Array, Weights
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import Layers, there
 
 _CONVOLUTION_EPSILON: Final = 1e-5
 """Of the norms in the front end, whatever the checkpoint says of the others."""

@@ -27,14 +27,14 @@ from models.engines.onnx import (
 )
 from models.ensemble import Ensemble
 from models.errors import EngineError
-from models.fused_graph_inputs import GraphInputs, Speech
-from models.fused_graph_lanes import Lane, deal
-from models.fused_graph_layers import Kind
-from models.fused_graph_members import LAYER_GROUPS, EnsembleEmitter, on_scale
 from models.fused_weights import Stack, fused_weights
-from models.graph import Graph, Value
+from models.graphs.ensemble_inputs import GraphInputs, Speech
+from models.graphs.ensemble_lanes import Lane, deal
+from models.graphs.ensemble_layers import Kind
+from models.graphs.ensemble_members import LAYER_GROUPS, EnsembleEmitter, on_scale
+from models.graphs.graph import Graph, Value
+from models.graphs.text import TextGraph
 from models.meta import CENTRE, REACH
-from models.text_graph import TextGraph
 
 
 def ensemble_graph(

@@ -2,7 +2,7 @@
 
 WavLM (Chen et al. 2022), HuBERT (Hsu et al. 2021) and wav2vec 2.0 (Baevski et al. 2020) in the layout that their large
 checkpoints have. Hidden layers are read as `models.backbones.speech.SpeechEncoder` reads them in PyTorch, and a clip
-says the same alone and in any batch, as there; tests hold the two together. Whisper is in `models.whisper_graph`.
+says the same alone and in any batch, as there; tests hold the two together. Whisper is in `models.graphs.whisper`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.errors import WeightsError
-from models.graph import Graph, Value
-from models.graph_checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, Weights, read_description
-from models.graph_layers import AttentionBias, LayerNames, Layers, key_mask, read_last
-from models.speech_graph_front import Front, emit_front
-from models.speech_graph_wavlm import GatedBias, largest_exact_distance
+from models.graphs.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, Weights, read_description
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import AttentionBias, LayerNames, Layers, key_mask, read_last
+from models.graphs.speech_front import Front, emit_front
+from models.graphs.speech_wavlm import GatedBias, largest_exact_distance
 from models.windows import SAMPLE_RATE_HZ
 
 _PARTS: Final = ("feature_extractor.", "feature_projection.", "encoder.")

@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.graph import Graph, Value
-from models.graph_checkpoint import Weights
-from models.graph_layers import MASKED, Layers, key_mask, places, there
+from models.graphs.checkpoint import Weights
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import MASKED, Layers, key_mask, places, there
 from models.modalities import SPECIAL_TOKENS
 
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from models.graph import Graph, Value
-from models.graph_checkpoint import Array
+from models.graphs.checkpoint import Array
+from models.graphs.graph import Graph, Value
 
 ONNX_RUNTIME: Final = "com.microsoft"
 """The domain of what ONNX Runtime knows beside the standard."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
-from models.fused_graph_layers import Kind, StackEmitter, States, Times, between, emit_times, in_kind
 from models.fused_weights import Fusion, Reader, Stack
-from models.graph import Graph, Value
+from models.graphs.ensemble_layers import Kind, StackEmitter, States, Times, between, emit_times, in_kind
+from models.graphs.graph import Graph, Value
 
 LAYER_GROUPS: Final = ("readers", "first_fusion", "second_fusion", "head")
 """What can stay in single precision by itself: the modalities' encoders, both fusion encoders, latent and answers."""

@@ -31,11 +31,11 @@ from models.engines.onnx import (
 )
 from models.ensemble import Ensemble
 from models.errors import EngineError
-from models.fused_graph import ensemble_graph
-from models.fused_graph_lanes import deal
 from models.fused_weights import Stack, fused_weights
+from models.graphs.ensemble import ensemble_graph
+from models.graphs.ensemble_lanes import deal
+from models.graphs.text import TextGraph
 from models.modalities import PaddedBatch, TokenBatch, pad_tokens
-from models.text_graph import TextGraph
 from tests.fakes.checkpoints import tiny_checkpoint
 from tests.fakes.ensembles import DIMS, config, configs, modality, random_batch, random_ensemble, rows, some_row_is_read
 

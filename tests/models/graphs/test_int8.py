@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.graph import Graph
-from models.graph_int8 import product_int8, quantise_rows
+from models.graphs.graph import Graph
+from models.graphs.int8 import product_int8, quantise_rows
 
 
 def product(x: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:

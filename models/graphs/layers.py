@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.graph import Graph, Value
-from models.graph_checkpoint import Array, Weights
-from models.graph_int8 import QuantisedRows, product_int8, quantise_rows
+from models.graphs.checkpoint import Array, Weights
+from models.graphs.graph import Graph, Value
+from models.graphs.int8 import QuantisedRows, product_int8, quantise_rows
 
 MASKED: Final = -1e9
 """Added to a score it leaves nothing of its share."""
@@ -43,7 +43,7 @@ class Layers:
             graph: to add to.
             weights: what layers are named in.
             epsilon: of the norms.
-            int8: whether linear maps are computed in integers, see `models.graph_int8`; for ONNX Runtime on a CPU.
+            int8: whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU.
         """
         self._graph = graph
         self._weights = weights

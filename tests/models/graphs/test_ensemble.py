@@ -17,9 +17,9 @@ from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
 from models.errors import EngineError
-from models.fused_graph import LAYER_GROUPS, ensemble_graph
 from models.fused_weights import fused_weights
-from models.half_precision import InHalfPrecision
+from models.graphs.ensemble import LAYER_GROUPS, ensemble_graph
+from models.graphs.half_precision import InHalfPrecision
 from models.modalities import PaddedBatch
 from tests.fakes.ensembles import config, configs, random_batch, random_ensemble, rows, some_row_is_read
 

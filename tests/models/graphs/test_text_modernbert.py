@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from models.backbones.text import TextEncoder
 from models.backbones.tokens import Tokens
+from models.graphs.text import TextGraph
 from models.modalities import pad_tokens
-from models.text_graph import TextGraph
 from tests.fakes.checkpoints import LAYERS
 from tests.fakes.text_graphs import encoded, lively_checkpoint
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import EngineError
-from models.graph import Graph, Value
+from models.graphs.graph import Graph, Value
 
 
 def run(graph: Graph, **inputs: NDArray[np.generic]) -> list[float]:
@@ -95,7 +95,7 @@ def test_more_weights_than_a_file_may_hold_are_refused(monkeypatch: pytest.Monke
     product = graph.op("MatMul", x, graph.constant(np.zeros((500, 500), dtype=np.float32)))
     graph.output("y", product, np.float32, ("n", 500))
     assert len(graph.serialise()) > 500 * 500 * 4
-    monkeypatch.setattr("models.graph._LARGEST_FILE_BYTES", 500 * 500 * 4)
+    monkeypatch.setattr("models.graphs.graph._LARGEST_FILE_BYTES", 500 * 500 * 4)
     with pytest.raises(EngineError, match=r"graph of large holds 0\.00 GB of weights, a file of ONNX holds 0\.00 GB"):
         graph.serialise()
 

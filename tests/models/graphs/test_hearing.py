@@ -24,7 +24,7 @@ from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
 from models.errors import EngineError, FeatureError
-from models.fused_graph import ensemble_graph
+from models.graphs.ensemble import ensemble_graph
 from models.inspection import inspect
 from models.modalities import EngineBatch, EngineInputs, pad, pad_tokens
 from models.reference import Reference

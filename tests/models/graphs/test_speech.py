@@ -18,9 +18,9 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from models.backbones.speech import SpeechEncoder
 from models.errors import WeightsError
-from models.graph import Graph
-from models.speech_graph import SpeechGraph, emit_speech_encoder
-from models.speech_graph_wavlm import distance_buckets
+from models.graphs.graph import Graph
+from models.graphs.speech import SpeechGraph, emit_speech_encoder
+from models.graphs.speech_wavlm import distance_buckets
 from tests.fakes.checkpoints import DIM, LAYERS, as_older_format, as_older_names, stirred, tiny_checkpoint
 
 ARCHITECTURES = ("wavlm", "hubert", "wav2vec2")
@@ -261,7 +261,7 @@ class TestRefusals:
 
 def test_writing_an_encoder_takes_neither_pytorch_nor_transformers() -> None:
     said = (
-        "import sys, models.speech_graph, models.whisper_graph; print({'torch', 'transformers'} & sys.modules.keys())"
+        "import sys, models.graphs.speech, models.graphs.whisper; print({'torch', 'transformers'} & sys.modules.keys())"
     )
     found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

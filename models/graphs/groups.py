@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.graph import Graph, Value
-from models.graph_layers import places, there
+from models.graphs.graph import Graph, Value
+from models.graphs.layers import places, there
 
 
 def emit_groups(

@@ -21,10 +21,10 @@ from models.bundle import load_bundle, shipped_bundle
 from models.compile import Order, write_graph
 from models.engines.onnx import OnnxEngine
 from models.errors import EngineError, FeatureError, WeightsError
-from models.fused_graph import ensemble_graph
+from models.graphs.ensemble import ensemble_graph
+from models.graphs.text import ARCHITECTURES, TextGraph
 from models.modalities import TokenBatch, pad, pad_tokens
 from models.reference import Reference
-from models.text_graph import ARCHITECTURES, TextGraph
 from tests.fakes.bundles import tiny_bundle
 from tests.fakes.checkpoints import DIM, LAYERS, SPECIAL_TOKENS, tiny_checkpoint
 from tests.fakes.text_graphs import encoded, lively_checkpoint

@@ -26,7 +26,7 @@ class InHalfPrecision:
     """
 
     def __init__(self, graph: bytes) -> None:
-        """Takes a graph of `models.fused_graph`."""
+        """Takes a graph of `models.graphs.ensemble`."""
         # Operations are overridden by the names of these classes.
         self._evaluator = ReferenceEvaluator(
             onnx.load_from_string(graph), new_ops=[MatMul, Softmax, LayerNormalization]

@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from models.graph import Graph
-from models.graph_groups import emit_groups
+from models.graphs.graph import Graph
+from models.graphs.groups import emit_groups
 from models.modalities import group_frames, grouped_width
 
 DIM = 3

@@ -9,8 +9,8 @@ import pytest
 
 from models.backbones.text import TextEncoder
 from models.backbones.tokens import Tokens
+from models.graphs.text import TextGraph
 from models.modalities import pad_tokens
-from models.text_graph import TextGraph
 from tests.fakes.text_graphs import encoded, lively_checkpoint
 
 TEXTS = ("well, then", "no")

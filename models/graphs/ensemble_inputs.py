@@ -19,12 +19,12 @@ from models.engines.onnx import (
     token_input,
 )
 from models.errors import EngineError
-from models.graph import Graph, Value
-from models.graph_groups import emit_groups
+from models.graphs.graph import Graph, Value
+from models.graphs.groups import emit_groups
+from models.graphs.speech import SpeechGraph, emit_speech_encoder
+from models.graphs.text import TextGraph, emit_text_encoder
+from models.graphs.whisper import WhisperGraph, emit_whisper_encoder
 from models.modalities import Modality, grouped_width
-from models.speech_graph import SpeechGraph, emit_speech_encoder
-from models.text_graph import TextGraph, emit_text_encoder
-from models.whisper_graph import WhisperGraph, emit_whisper_encoder
 
 Speech = SpeechGraph | WhisperGraph
 """A speech encoder that can stand inside: it hears the waveform, or reads a log-mel spectrogram."""

@@ -9,8 +9,8 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.graph import Value
-from models.text_graph_layers import TextLayers, TextShape
+from models.graphs.graph import Value
+from models.graphs.text_layers import TextLayers, TextShape
 
 LayerType = Literal["full_attention", "sliding_attention"]
 

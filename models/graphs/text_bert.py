@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from models.graph import Value
-from models.text_graph_layers import TextLayers, TextShape
+from models.graphs.graph import Value
+from models.graphs.text_layers import TextLayers, TextShape
 
 
 class BertShape(TextShape):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.deepser import LEAST_VARIANCE, MASKED
 from models.errors import EngineError
 from models.fused_weights import Array, Attention, Encoder, Layer, Linear, Norm, Pooling
-from models.graph import Graph, Value
+from models.graphs.graph import Graph, Value
 
 Kind = type[np.float32] | type[np.float16]
 """Single or half precision."""

@@ -1,0 +1,1 @@
+"""Networks written as ONNX, node by node: encoders, members, the whole ensemble."""
