@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
+from models.engines.pruning import prune
 from models.errors import EngineError
 
 _LOG: Final = logging.getLogger(__name__)
@@ -81,10 +82,13 @@ class EngineStore:
         if hashlib.sha256(content).hexdigest() != sha256 or (weights is not None and not weights.intact):
             _LOG.warning("the cached engine in %s is damaged; it is built again", self.folder)
             return None
+        with suppress(OSError):
+            # A cache that cannot be written is not made room in either.
+            os.utime(self.folder / _STAMP_FILE)
         return StoredEngine(path, content, facts, None if weights is None else weights.path)
 
     def keep(self, content: bytes, suffix: str, facts: Mapping[str, Any], weights: Path | None = None) -> Path:
-        """Puts an engine in its place; what was there before goes.
+        """Puts an engine in its place; what was there before goes, and so do those of its kind unused for longest.
 
         Args:
             content: the engine.
@@ -112,6 +116,8 @@ class EngineStore:
             _publish(path, content)
             _publish(self.folder / _STAMP_FILE, (json.dumps(stamp, indent=2) + "\n").encode())
         self._clean(current)
+        with suppress(OSError):
+            prune(self.folder, _STAMP_FILE, _LOCK_FILE)
         return path
 
     @contextmanager
