@@ -27,7 +27,9 @@ TOLERANCE: Final = 1e-4
 """Largest difference of any score from PyTorch's at which an engine in single precision is admitted."""
 
 SINGLE: Final = "fp32"
-REDUCED: Final = ("fp16", "bf16", "int8", "fp8")
+INTEGERS: Final = "int8"
+"""The encoders inside in integers, the members in single precision."""
+REDUCED: Final = ("fp16", "bf16", INTEGERS, "fp8")
 LEAST_LABEL_AGREEMENT: Final = 0.995
 """Share of clips that must keep their label in a reduced precision."""
 LARGEST_MOVE: Final = 0.02
@@ -70,7 +72,7 @@ def admit(
         speech: by modality, the encoders of what the engine hears.
 
     Raises:
-        EngineError: it does not agree; of a reduced precision the message names the layer group to keep in single. Or
+        EngineError: it does not agree; of half precision the message names the layer group to keep in single. Or
             an unknown precision, or one that is reduced while the clips cannot be read for lack of an encoder.
         BundleError: the bundle's files do not fit its manifest.
         WeightsError: an encoder cannot be loaded.
@@ -168,15 +170,20 @@ def _passes_the_gate(random: _Compared, on_clips: _Compared | None, bundle: Bund
         return found
     on_what = f"{rows} random inputs, for want of clips," if on_clips is None else f"the bundle's {rows} clips"
     worst = np.argsort(differences(decides.wanted, decides.answer))[-_SUGGESTION_ROWS:]
-    rated = suggest(bundle.ensemble(), *_picked(decides, worst, bundle.modalities))
-    # The graph is computed in half precision: of other precisions it does not tell whether the engine is at fault.
-    graph_passes = precision == "fp16" and rated.without <= LARGEST_MOVE
-    blame = "; the graph alone passes, so look for a fault of the engine first" if graph_passes else ""
     raise EngineError(
         f"the engine in {precision} is not admitted: on {on_what} {found.label_agreement:.2%} of labels agree with "
         f"PyTorch, {LEAST_LABEL_AGREEMENT:.2%} are needed, and a score moves by {found.largest_difference:.4f}, "
-        f"{LARGEST_MOVE:g} is allowed; {rated}{blame}"
+        f"{LARGEST_MOVE:g} is allowed; {_advice(decides, worst, bundle, precision)}"
     )
+
+
+def _advice(decides: _Compared, rows: NDArray[np.int64], bundle: Bundle, precision: str) -> str:
+    if precision == INTEGERS:
+        return "compile in fp32: its encoders do not bear integers"
+    rated = suggest(bundle.ensemble(), *_picked(decides, rows, bundle.modalities))
+    # The graph is computed in half precision: of other precisions it does not tell whether the engine is at fault.
+    graph_passes = precision == "fp16" and rated.without <= LARGEST_MOVE
+    return f"{rated}{'; the graph alone passes, so look for a fault of the engine first' if graph_passes else ''}"
 
 
 def _within_the_gate(found: Agreement) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from models.admission import admit
+from models.admission import INTEGERS, admit
 from models.backbones.speech_source import SpeechSource
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
@@ -34,9 +34,10 @@ ONNX: Final = "onnx"
 TENSORRT: Final = ("tensorrt", "tensorrt_rtx")
 """Whichever of the two libraries is there, and TensorRT for RTX."""
 PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {ONNX: ("fp32",), **dict.fromkeys(TENSORRT, ("fp32", "fp16"))}
+    {ONNX: ("fp32", INTEGERS), **dict.fromkeys(TENSORRT, ("fp32", "fp16"))}
 )
-"""By target. Half precision keeps its weights in a CPU's memory and gains nothing there."""
+"""By target. Half precision keeps its weights in a CPU's memory and gains nothing there. Integers are for encoders that
+stand inside: members are too small to gain."""
 CPU_LANES: Final = 2
 """Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
 MOST_FILE_BYTES: Final = 2_000_000_000
@@ -114,8 +115,8 @@ class Order:
             raise EngineError(f"cannot compile to {self.target} in {self.precision}: this release compiles to {known}")
         if self.capabilities and self.target not in TENSORRT:
             raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
-        if self.keep_fp32 and self.precision == "fp32":
-            raise EngineError("everything is in fp32 already: layer groups are kept in it in another precision")
+        if self.keep_fp32 and self.precision in {"fp32", INTEGERS}:
+            raise EngineError(f"members are in fp32 already in {self.precision}: layer groups are kept in it in fp16")
         relative = sorted(self.speech.keys() & self.bundle.manifest.speaker_standardisation.keys())
         if relative:
             raise EngineError(
@@ -234,9 +235,12 @@ def write_graph(order: Order) -> Graph:
 
     from models.graphs.ensemble import write_ensemble
 
-    text = {name: source.graph() for name, source in order.inside.items()}
-    speech = {name: source.graph() for name, source in order.hearing.items()}
+    int8 = order.precision == INTEGERS
+    text = {name: replace(source.graph(), int8=int8) for name, source in order.inside.items()}
+    speech = {name: replace(source.graph(), int8=int8) for name, source in order.hearing.items()}
     kind = np.float16 if order.precision == "fp16" else np.float32
+    if int8 and not text and not speech:
+        raise EngineError("int8 is for encoders that stand inside, and none can: compile in fp32")
     # What hears is computed before the lanes: by each of them, were there several.
     lanes = CPU_LANES if order.target == ONNX and not speech else 1
     return write_ensemble(

@@ -44,7 +44,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     callback=_names,
     default="fp32",
     show_default=True,
-    help="fp32, or fp16 for TensorRT; several by comma.",
+    help="fp32; for ONNX Runtime int8 too, of the encoders inside; for TensorRT fp16; several by comma.",
 )
 @click.option(
     "--capability",

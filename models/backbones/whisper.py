@@ -11,7 +11,7 @@ end, where the words are (docs/experiments.md), so members may read any layer of
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -94,7 +94,7 @@ class WhisperEncoder:
             raise FeatureError(f"layer {count} is the last of {folder}, which is read after its norm: ask for None")
         self._layers = tuple(layers)
         self._outputs = tuple(wanted)
-        self._session = _session(_graph(whisper, wanted, compute_type in _INT8), threads)
+        self._session = _session(_graph(replace(whisper, int8=compute_type in _INT8), wanted), threads)
 
     @cached_property
     def model(self) -> ctranslate2.models.Whisper:
@@ -151,11 +151,11 @@ class WhisperEncoder:
         return EncodedSpeech(together.get(None, nothing), frames, samples, window_s)
 
 
-def _graph(whisper: WhisperGraph, wanted: Mapping[int | None, int], int8: bool) -> bytes:
+def _graph(whisper: WhisperGraph, wanted: Mapping[int | None, int]) -> bytes:
     """From `[batch, mel bands, time]` to the wanted layers, `[batch, time / 2, dim]` each."""
     graph = Graph("whisper")
     mel = graph.input(_MEL, np.float32, ("batch", whisper.mel_bands, "time"))
-    hidden = emit_whisper_layers(graph, whisper, mel, count=max(wanted.values()), int8=int8)
+    hidden = emit_whisper_layers(graph, whisper, mel, count=max(wanted.values()))
     for name, layer in wanted.items():
         output = _STATES if name is None else f"layer_{name}"
         own = graph.reshape(hidden.values[layer - 1], hidden.shape)

@@ -45,6 +45,7 @@ class Graph:
         self._outputs: list[onnx.ValueInfoProto] = []
         self._constants: dict[str, NDArray[Any]] = {}
         self._notes: dict[str, str] = {}
+        self._foreign: set[str] = set()
         self._written = 0
 
     def input(self, name: str, kind: type[np.generic], shape: Sequence[Dim]) -> Value:
@@ -201,8 +202,7 @@ class Graph:
         return model
 
     def _domains(self) -> list[onnx.OperatorSetIdProto]:
-        others = sorted({node.domain for node in self._nodes if node.domain})
-        return [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in others)]
+        return [helper.make_opsetid("", OPSET), *(helper.make_opsetid(name, 1) for name in sorted(self._foreign))]
 
     def _branch(
         self, name: str, write: Callable[[], Value], kind: type[np.generic], shape: Sequence[Dim]
@@ -219,6 +219,8 @@ class Graph:
 
     def _add(self, node: onnx.NodeProto) -> None:
         self._nodes.append(node)
+        if node.domain:
+            self._foreign.add(node.domain)
         self._written += 1
 
 

@@ -91,6 +91,8 @@ class SpeechGraph:
     """Whether they stand side by side; else they are summed."""
     normalised: bool
     """Whether each clip is brought to mean 0 and variance 1 before anything else hears it."""
+    int8: bool = False
+    """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
 
     @property
     def dim(self) -> int:
@@ -185,7 +187,7 @@ def emit_speech_encoder(graph: Graph, speech: SpeechGraph, waveform: Value, samp
         WeightsError: the checkpoint lacks a tensor.
     """
     shape = speech.shape
-    write = Layers(graph, speech.weights, shape.layer_norm_eps)
+    write = Layers(graph, speech.weights, shape.layer_norm_eps, int8=speech.int8)
     hidden, real, frames = emit_front(graph, speech.front(), write, speech.weights, waveform, samples)
     heads = shape.num_attention_heads
     batch, time = graph.size(real, 0), graph.size(real, 1)

@@ -42,6 +42,8 @@ class TextGraph:
     """Hidden layers that are read, counted from the last."""
     stacked: bool
     """Whether they stand side by side; else they are summed."""
+    int8: bool = False
+    """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
 
     @property
     def dim(self) -> int:
@@ -91,7 +93,7 @@ def emit_text_encoder(graph: Graph, text: TextGraph, tokens: Value, lengths: Val
     Raises:
         WeightsError: the checkpoint lacks a tensor.
     """
-    layers = TextLayers(graph, text.shape, text.weights, tokens, lengths)
+    layers = TextLayers(graph, text.shape, text.weights, tokens, lengths, int8=text.int8)
     shape = (layers.batch, layers.time, text.shape.hidden_size)
     shaped = read_last(graph, text.shape.hidden(layers), text.layers, stacked=text.stacked, shape=shape)
     return graph.op("Slice", shaped, graph.constant([1]), graph.constant([-1]), graph.constant([1]))

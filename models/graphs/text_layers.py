@@ -65,7 +65,9 @@ class TextShape(BaseModel):
 class TextLayers(Layers):
     """Writes the layers of one encoder over one batch of tokens."""
 
-    def __init__(self, graph: Graph, shape: TextShape, weights: Weights, tokens: Value, lengths: Value) -> None:
+    def __init__(
+        self, graph: Graph, shape: TextShape, weights: Weights, tokens: Value, lengths: Value, *, int8: bool = False
+    ) -> None:
         """Takes where to write, what, and over which tokens.
 
         Args:
@@ -74,8 +76,9 @@ class TextLayers(Layers):
             weights: of the encoder.
             tokens: `[batch, time]`, int64.
             lengths: `[batch]`, tokens between the special ones.
+            int8: as for `Layers`.
         """
-        super().__init__(graph, weights, shape.epsilon)
+        super().__init__(graph, weights, shape.epsilon, int8=int8)
         self.graph = graph
         self.weights = weights
         self.batch, self.time = graph.size(tokens, 0), graph.size(tokens, 1)

@@ -54,6 +54,8 @@ class WhisperGraph:
     """Hidden layers that are read, counted from the last."""
     stacked: bool
     """Whether they stand side by side; else they are summed."""
+    int8: bool = False
+    """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
 
     @property
     def dim(self) -> int:
@@ -121,9 +123,7 @@ class HiddenLayers:
     """Batch, frames and width."""
 
 
-def emit_whisper_layers(
-    graph: Graph, whisper: WhisperGraph, mel: Value, *, count: int | None = None, int8: bool = False
-) -> HiddenLayers:
+def emit_whisper_layers(graph: Graph, whisper: WhisperGraph, mel: Value, *, count: int | None = None) -> HiddenLayers:
     """Writes an encoder with each of its layers at hand.
 
     Args:
@@ -131,13 +131,12 @@ def emit_whisper_layers(
         whisper: what to write.
         mel: `[batch, mel bands, time]`, see `emit_whisper_encoder`.
         count: so many of its layers, from the first; None for all.
-        int8: whether linear maps are computed in integers, see `models.graphs.int8`.
 
     Raises:
         WeightsError: the checkpoint lacks a tensor.
     """
     shape = whisper.shape
-    write = Layers(graph, whisper.weights, _EPSILON, int8=int8)
+    write = Layers(graph, whisper.weights, _EPSILON, int8=whisper.int8)
     heads = shape.encoder_attention_heads
     x = _framed(graph, write, whisper, mel)
     batch, time = graph.size(x, 0), graph.size(x, 1)

@@ -117,7 +117,7 @@ class TestTheGate:
         assert 0 < found.largest_difference < LARGEST_MOVE
         assert (found.label_agreement, found.rows, found.clips) == (1.0, CLIPS, CLIPS)
 
-    @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
+    @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp8"])
     def test_a_score_that_moves_too_far_is_refused_with_the_group_to_keep(self, bundle: Bundle, precision: str) -> None:
         engine = AnEngine(bundle, on_clips(moved_by(0.034)))
         with pytest.raises(EngineError) as caught:
@@ -127,6 +127,10 @@ class TestTheGate:
         assert "a score moves by 0.0340, 0.02 is allowed" in message
         assert any(f"keep layer group {group} in fp32" in message for group in LAYER_GROUPS)
         assert ("the graph alone passes, so look for a fault of the engine first" in message) == (precision == "fp16")
+
+    def test_of_integers_the_encoders_are_to_blame(self, bundle: Bundle) -> None:
+        with pytest.raises(EngineError, match=r"moves by 0\.0340, 0\.02 is allowed; compile in fp32"):
+            admit(AnEngine(bundle, on_clips(moved_by(0.034))), bundle, {}, "int8")
 
     def test_what_moves_within_the_gate_passes_and_is_told(self, bundle: Bundle) -> None:
         found = admit(AnEngine(bundle, on_clips(moved_by(0.015))), bundle, {}, "fp16")

@@ -13,7 +13,7 @@ import pytest
 
 import models.compile as compiler
 from models.admission import TOLERANCE
-from models.compile import CompiledEngine, Order, check_engine, compile_engine
+from models.compile import CompiledEngine, Order, check_engine, compile_engine, write_graph
 from models.engines import store
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
@@ -203,7 +203,7 @@ def test_where_the_cache_cannot_be_written_the_engine_is_handed_over_with_the_re
 @pytest.mark.parametrize(
     ("target", "precision", "capabilities", "message"),
     [
-        ("onyx", "fp32", (), "cannot compile to onyx in fp32: this release compiles to onnx in fp32; tensorrt in"),
+        ("onyx", "fp32", (), "cannot compile to onyx in fp32: this release compiles to onnx in fp32, int8; ten"),
         ("onnx", "fp16", (), "cannot compile to onnx in fp16"),
         ("onnx", "fp32", ("8.9",), "onnx runs on the CPU"),
     ],
@@ -213,6 +213,13 @@ def test_what_cannot_be_compiled_is_refused(
 ) -> None:
     with pytest.raises(EngineError, match=message):
         Order(compiled.bundle, target, precision, capabilities=capabilities)
+
+
+def test_integers_are_for_encoders_that_stand_inside(compiled: CompiledBundle) -> None:
+    with pytest.raises(EngineError, match="int8 is for encoders that stand inside, and none can"):
+        write_graph(Order(compiled.bundle, precision="int8"))
+    with pytest.raises(EngineError, match="members are in fp32 already in int8"):
+        Order(compiled.bundle, precision="int8", keep_fp32=("head",))
 
 
 def test_a_cached_engine_is_checked_again_on_request(compiled: CompiledBundle, cache: Path) -> None:

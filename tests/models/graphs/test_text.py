@@ -61,6 +61,20 @@ def test_a_text_says_the_same_alone_and_in_any_batch(folder: Path) -> None:
         np.testing.assert_allclose(together[row, : own.size - 2], alone, rtol=1e-5, atol=5e-5)
 
 
+def test_in_integers_it_says_nearly_the_same_and_alone_what_it_says_in_any_batch(folder: Path) -> None:
+    text = replace(TextGraph.read(folder, layers=4), int8=True)
+    tokens = Tokens(folder).encode(TEXTS)
+    together, exact = encoded(text, pad_tokens(tokens)), encoded(replace(text, int8=False), pad_tokens(tokens))
+    for row, own in enumerate(tokens):
+        real = slice(own.size - 2)
+        if not real.stop:
+            continue
+        alone = encoded(text, pad_tokens([own]))[0, real]
+        np.testing.assert_allclose(together[row, real], alone, rtol=1e-5, atol=5e-5)
+        strayed = np.linalg.norm(together[row, real] - exact[row, real]) / np.linalg.norm(exact[row, real])
+        assert 0 < strayed < 0.1
+
+
 def test_what_stands_in_the_padding_does_not_matter(folder: Path) -> None:
     text = TextGraph.read(folder, layers=4)
     tokens = Tokens(folder).encode(TEXTS)
