@@ -67,7 +67,10 @@ class BackboneEntry(_Entry):
     layers: int | None = Field(default=None, ge=1)
     """Hidden layers that were read, counted from the last."""
     source: str | None = None
-    """Where its weights came from, if not from the registry's entry: a repository at a commit, or a folder."""
+    """Where its weights came from, if not from the registry's entry: a repository at a commit, or a folder; see
+    `models.backbones.bundle_backbones`."""
+    languages: tuple[str, ...] | None = None
+    """ISO 639-1 codes of the languages it represents well; None where it does not matter, or the registry says so."""
 
 
 class WindowsEntry(_Entry):

@@ -102,8 +102,7 @@ class Order:
     text: Mapping[str, TextSource] = field(default_factory=dict)
     """By modality, text encoders to put inside where they can be written."""
     speech: Mapping[str, SpeechSource] = field(default_factory=dict)
-    """By modality, speech encoders to put inside where the target is ONNX Runtime; those that can be written, see
-    `models.backbones.speech_source.speech_sources`."""
+    """By modality, speech encoders to put inside where they can stand there and the target is ONNX Runtime."""
     capabilities: Sequence[str] = ()
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
     keep_fp32: Sequence[str] = ()
@@ -117,11 +116,12 @@ class Order:
             raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
         if self.keep_fp32 and self.precision in {"fp32", INTEGERS}:
             raise EngineError(f"members are in fp32 already in {self.precision}: layer groups are kept in it in fp16")
-        relative = sorted(self.speech.keys() & self.bundle.manifest.speaker_standardisation.keys())
+        standardised = self.bundle.manifest.speaker_standardisation.keys()
+        relative = sorted(name for name in self.speech.keys() & standardised if not self.speech[name].relative)
         if relative:
             raise EngineError(
-                f"{', '.join(relative)} is brought relative to the speaker between encoder and members, which is not "
-                "done inside an engine: leave the encoder outside"
+                f"{', '.join(relative)} is brought relative to the speaker between encoder and members, which its "
+                "source must say: take sources from models.backbones.speech_source.speech_sources"
             )
 
     @property
@@ -140,7 +140,9 @@ class Order:
     @property
     def hearing(self) -> Mapping[str, SpeechSource]:
         """The speech encoders that will stand inside."""
-        return self.speech if self.target == ONNX else {}
+        if self.target != ONNX:
+            return {}
+        return {name: source for name, source in self.speech.items() if source.fault() is None}
 
 
 def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:

@@ -8,16 +8,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.backbones.checkpoint import (
-    CONFIG_FILE,
-    READER_FILES,
-    WEIGHT_FILES,
-    CheckpointShape,
-    checkpoint_shape,
-)
+from models.backbones.checkpoint import CONFIG_FILE, CheckpointShape, checkpoint_shape
 from models.backbones.registry import BACKBONES, KINDS, Architecture, BackboneSpec, Kind, LocalCheckpoint, backbone
+from models.backbones.sources import hub_checkpoint
 from models.errors import FeatureError, WeightsError
-from models.weights_registry import HubRepository, WeightFile, WeightSpec
+from models.weights_registry import WeightSpec
 
 FIRST_USE: Final = "first use"
 Pin = Annotated[str, Field(pattern=rf"^([0-9a-f]{{64}}|{FIRST_USE})$")]
@@ -166,15 +161,5 @@ def _weights(stated: BackboneRecipe, kind: Literal["acoustic", "linguistic"]) ->
         return LocalCheckpoint(_folder(stated.folder), tuple(sorted(stated.files.items())))
     if stated.hub is None or stated.revision is None:
         return None
-    names = dict.fromkeys([CONFIG_FILE, READER_FILES[kind], *stated.files])
-    if not set(names) & set(WEIGHT_FILES):
-        names[WEIGHT_FILES[0]] = None
-    pins = {name: pin for name, pin in stated.files.items() if pin != FIRST_USE}
-    return WeightSpec(
-        name=f"{stated.hub.replace('/', '--')}@{stated.revision[:12]}",
-        description=f"{stated.hub}, named by a recipe",
-        licence="see its repository",
-        files=tuple(WeightFile(file, sha256=pins.get(file)) for file in names),
-        hub=HubRepository(stated.hub, stated.revision),
-        profile="large",
-    )
+    pins = {name: None if pin == FIRST_USE else pin for name, pin in stated.files.items()}
+    return hub_checkpoint(stated.hub, stated.revision, kind, pins)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.backbones.registry import BackboneSpec, LocalCheckpoint
+from models.backbones.bundle_backbones import weights_source
 from models.backbones.sources import backbone_hashes
 from models.bundle import Bundle, save_bundle
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
@@ -127,19 +127,11 @@ def _backbone_entries(recipe: Recipe) -> list[dict[str, Any]]:
             "files": backbone_hashes(spec),
             "architecture": spec.architecture,
             "layers": spec.layers,
-            "source": _source(spec),
+            "source": weights_source(spec.weights),
+            "languages": None if spec.languages is None else sorted(spec.languages),
         }
         for _, spec in sorted(specs.items())
     ]
-
-
-def _source(spec: BackboneSpec) -> str | None:
-    if spec.weights is None or isinstance(spec.weights, str):
-        return None
-    if isinstance(spec.weights, LocalCheckpoint):
-        return f"folder {spec.weights.folder}"
-    hub = spec.weights.hub
-    return None if hub is None else f"{hub.repository} at {hub.revision}"
 
 
 def _recipe_to_keep(recipe: Recipe) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from models.backbones.checkpoint import checkpoint_files
-from models.backbones.registry import Architecture, BackboneSpec, LocalCheckpoint
+from models.backbones.checkpoint import CONFIG_FILE, READER_FILES, WEIGHT_FILES, checkpoint_files
+from models.backbones.registry import Architecture, BackboneSpec, Kind, LocalCheckpoint
 from models.errors import FeatureError, WeightsError
 from models.weights import WeightsSettings, pinned_weights, weights_folder
-from models.weights_registry import weight_spec
+from models.weights_registry import HubRepository, WeightFile, WeightSpec, weight_spec
 
 
 def backbone_folder(spec: BackboneSpec, settings: WeightsSettings | None = None, *, progress: bool = False) -> Path:
@@ -66,6 +66,28 @@ def backbone_identity(spec: BackboneSpec, settings: WeightsSettings | None = Non
                 f"{stated.name}: nothing fixes {file.name} before it is fetched: run medusa weights fetch {stated.name}"
             )
     return fixed
+
+
+def hub_checkpoint(repository: str, revision: str, kind: Kind, pins: Mapping[str, str | None]) -> WeightSpec:
+    """A checkpoint in a repository of the Hugging Face hub, at one commit.
+
+    Args:
+        repository: as `owner/name`.
+        revision: the commit.
+        kind: what it reads; says which file prepares its input.
+        pins: SHA-256 by file, None for a file that the first fetch is to pin.
+    """
+    names = dict.fromkeys([CONFIG_FILE, READER_FILES[kind], *pins])
+    if not names.keys() & set(WEIGHT_FILES):
+        names[WEIGHT_FILES[0]] = None
+    return WeightSpec(
+        name=f"{repository.replace('/', '--')}@{revision[:12]}",
+        description=f"{repository}, named by a recipe",
+        licence="see its repository",
+        files=tuple(WeightFile(file, sha256=pins.get(file)) for file in names),
+        hub=HubRepository(repository, revision),
+        profile="large",
+    )
 
 
 def _local_hashes(local: LocalCheckpoint, architecture: Architecture) -> Mapping[str, str]:

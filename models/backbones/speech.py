@@ -34,6 +34,8 @@ class Reader(Protocol):
 
     batches: bool
     """Whether clips of different lengths may share a batch."""
+    least_samples: int
+    """Of a shorter clip it says nothing."""
 
     def padded_s(self, samples: int) -> float:
         """Seconds that a clip takes in a batch, its padding included; clips of equal answers fit one batch well.
@@ -43,8 +45,8 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, segments: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Features of clips side by side, `[frames, dim]` each in single precision."""
+    def read(self, segments: Sequence[NDArray[np.float32]], window_s: float | None, /) -> list[torch.Tensor]:
+        """Features of clips side by side, `[frames, dim]` each in single precision; see `SpeechEncoder.encode`."""
         ...
 
 
@@ -53,6 +55,7 @@ class SpeechEncoder:
 
     Attributes:
         batches: whether several clips may be encoded at a time.
+        least_samples: clips of fewer give no frame, and are refused.
         device: where it computes.
     """
 
@@ -74,7 +77,7 @@ class SpeechEncoder:
             layers: hidden layers that are read, counted from the last.
             stacked: whether they stand side by side; else they are summed.
             device: `auto`, `cpu` or `cuda`; on a GPU it computes in bfloat16.
-            windows: what Whisper pads clips to.
+            windows: what Whisper pads clips to, unless it is told.
 
         Raises:
             FeatureError: the architecture is none of these, or the device is not there.
@@ -87,6 +90,7 @@ class SpeechEncoder:
         precision = precision_on(self.device)
         self._reader = _READERS[architecture](folder, self.device, precision, layers, stacked, windows)
         self.batches = self._reader.batches
+        self.least_samples = self._reader.least_samples
 
     def padded_s(self, samples: int) -> float:
         """Seconds that a clip takes in a batch; clips of equal answers fit one batch well.
@@ -102,17 +106,20 @@ class SpeechEncoder:
             raise FeatureError(f"a clip of {duration_s:.1f} s is longer than {LONGEST_CLIP_S:g} s: cut it")
         return self._reader.padded_s(samples)
 
-    def encode(self, segments: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    def encode(
+        self, segments: Sequence[NDArray[np.float32]], window_s: float | None = None
+    ) -> list[NDArray[np.float32]]:
         """Encodes clips.
 
         Args:
             segments: each `[samples]`, 16 kHz mono.
+            window_s: what Whisper pads them to; None for the longest window that one of them needs.
 
         Returns:
             Per clip `[frames, dim]`, or `[frames, layers * dim]` where layers are stacked.
 
         Raises:
-            FeatureError: no audio, audio that is not finite, too short or too long.
+            FeatureError: no audio, audio that is not finite, too short, too long, or longer than its window.
         """
         for segment in segments:
             if segment.ndim != 1 or segment.size == 0:
@@ -124,7 +131,7 @@ class SpeechEncoder:
             return []
         groups = [segments] if self.batches else [[segment] for segment in segments]
         with torch.inference_mode():
-            return [features.cpu().numpy() for group in groups for features in self._reader.read(group)]
+            return [features.cpu().numpy() for group in groups for features in self._reader.read(group, window_s)]
 
 
 def _waveform(

@@ -25,6 +25,7 @@ class ClapReader:
     """Reads windows of a fixed length; every clip is its own."""
 
     batches = True
+    least_samples = 1
 
     def __init__(self, folder: Path, device: torch.device, precision: torch.dtype) -> None:
         """Loads encoder and preprocessor; arguments as for `SpeechEncoder`.
@@ -43,7 +44,7 @@ class ClapReader:
         """Whole windows; see `Reader.padded_s`."""
         return math.ceil(samples / SAMPLE_RATE_HZ / self._window_s) * self._window_s
 
-    def read(self, segments: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
+    def read(self, segments: Sequence[NDArray[np.float32]], _window_s: float | None) -> list[torch.Tensor]:
         """See `Reader.read`; frequencies averaged, so that a frame is a vector."""
         room = round(self._window_s * self._rate_hz)
         pieces: list[NDArray[np.float32]] = []

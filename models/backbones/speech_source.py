@@ -1,19 +1,19 @@
-"""Where a bundle's speech encoders are that can stand inside an engine, and the three ways in which one is read."""
+"""Where a bundle's speech encoders are, the three ways in which one is read, and whether it can be inside an engine."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from models.audio_batches import LEAST_MEL_FRAMES, AudioBatch, MelBatch
-from models.backbones.registry import BackboneSpec, LocalCheckpoint, backbone
-from models.backbones.sources import backbone_folder, backbone_hashes
+from models.backbones.bundle_backbones import backbone_at_hand
+from models.backbones.registry import backbone
 from models.errors import FeatureError, WeightsError
 from models.graphs.checkpoint import PREPROCESSOR_FILE, WEIGHTS_FILE, read_description, single_precision_bytes
 from models.weights_settings import WeightsSettings
@@ -21,7 +21,6 @@ from models.windows import ENCODER_HOP_SAMPLES, MEL_HOP_SAMPLES, SAMPLE_RATE_HZ,
 
 if TYPE_CHECKING:
     from models.backbones.log_mel import LogMel
-    from models.backbones.registry import Architecture
     from models.backbones.speech import SpeechEncoder
     from models.bundle import Bundle
     from models.bundle_manifest import BackboneEntry
@@ -36,11 +35,22 @@ WHISPER: Final = "whisper"
 """The one that `models.graphs.whisper` writes: it reads a spectrogram."""
 _READ_OTHERWISE: Final = frozenset({"prosody", "ctranslate2"})
 """What is no checkpoint in the hub's format: nobody would expect it inside."""
-_FOLDER: Final = "folder "
-"""In front of where a local checkpoint lies, in a bundle's manifest."""
 
-Ear = Callable[[AudioBatch], AudioBatch | MelBatch]
-"""From clips to what an engine is given that has the encoder inside."""
+
+class Ear(Protocol):
+    """From clips to what an engine is given that has the encoder inside."""
+
+    def __call__(self, audio: AudioBatch, window_s: float | None = None, /) -> AudioBatch | MelBatch:
+        """Prepares clips side by side.
+
+        Args:
+            audio: the clips.
+            window_s: what Whisper pads them to; None for the longest window that one of them needs.
+
+        Raises:
+            FeatureError: Whisper is to read a clip that is not finite or does not fit the window.
+        """
+        ...
 
 
 class _Spectrogram(BaseModel):
@@ -68,12 +78,16 @@ class SpeechSource:
     """Whether they stand side by side; else they are summed."""
     hashes: Mapping[str, str]
     """SHA-256 by file."""
+    relative: bool = False
+    """Whether its features are brought relative to the speaker before members read them."""
 
     def fault(self) -> str | None:
         """Why it cannot stand inside an engine; None where it can. Its weights are not read."""
         from models.graphs.speech import speech_shape
         from models.graphs.whisper import whisper_shape
 
+        if self.relative:
+            return "its features are brought relative to the speaker, which is done outside"
         if self.architecture not in HEARING | {WHISPER}:
             return f"{self.architecture} is not written as a graph"
         if single_precision_bytes(self.folder) is None:
@@ -104,7 +118,7 @@ class SpeechSource:
         """What turns clips into what an engine is given that has the encoder inside.
 
         Args:
-            windows: what Whisper pads clips to; all of a batch come in the longest window that one of them needs.
+            windows: what Whisper pads clips to, unless it is told.
 
         Raises:
             WeightsError: it is a Whisper that reads another spectrogram than this release makes.
@@ -137,7 +151,7 @@ class SpeechSource:
         return read_description(_Spectrogram, self.folder / PREPROCESSOR_FILE, made)
 
 
-def _as_it_is(audio: AudioBatch) -> AudioBatch:
+def _as_it_is(audio: AudioBatch, _window_s: float | None = None) -> AudioBatch:
     return audio
 
 
@@ -148,17 +162,14 @@ class _Spectrograms:
     longest_frames: int
     """Of a window after the encoder."""
 
-    def of(self, audio: AudioBatch) -> MelBatch:
-        """Of clips side by side, silence where there is none.
-
-        Raises:
-            FeatureError: a clip that is not finite, or longer than the longest window.
-        """
+    def of(self, audio: AudioBatch, window_s: float | None = None) -> MelBatch:
+        """Of clips side by side, silence where there is none; see `Ear`."""
         clips = audio.clips()
-        needed = [self.windows.bucket_s(clip.size) for clip in clips if clip is not None]
-        if not needed:
+        heard = [clip.size for clip in clips if clip is not None]
+        if not heard:
             return MelBatch(np.zeros((len(clips), self.log_mel.bands, LEAST_MEL_FRAMES), np.float32), audio.lengths)
-        window_s = max(needed)
+        if window_s is None:
+            window_s = max(map(self.windows.bucket_s, heard))
         if window_s * SAMPLE_RATE_HZ > self.longest_frames * ENCODER_HOP_SAMPLES:
             raise FeatureError(
                 f"a window of {window_s:g} s does not fit an encoder with positions for "
@@ -170,66 +181,49 @@ class _Spectrograms:
 
 
 def speech_sources(
-    bundle: Bundle, settings: WeightsSettings | None = None, *, progress: bool = False
+    bundle: Bundle, settings: WeightsSettings | None = None, *, progress: bool = False, required: bool = False
 ) -> dict[str, SpeechSource]:
-    """The speech encoders of a bundle that can stand inside an engine, by modality.
+    """The speech encoders a bundle reads, by modality, see `models.backbones.bundle_backbones.backbone_at_hand`.
 
-    Weights of the registry are fetched first where the cache has them not; a checkpoint of the bundle's own is read
-    where it lay when the bundle was trained, if it is still the same. What cannot stand inside is left out and the
-    log says why: its modality is read as features.
+    Of prosody and of the converted Whisper that transcribes nothing is said: they are read otherwise. The log names
+    what cannot stand inside an engine.
+
+    Args:
+        bundle: which.
+        settings: where weights come from; None reads the configuration.
+        progress: whether to draw a progress bar while they are fetched, if stderr is a terminal.
+        required: whether one that is not at hand is an error; else it is left out and the log says why.
 
     Raises:
         FeatureError: the bundle names a backbone there is none of.
+        WeightsError: one that is required is not at hand.
     """
     entries = {entry.name: entry for entry in bundle.manifest.backbones}
     sources: dict[str, SpeechSource] = {}
     for modality in bundle.manifest.modalities:
-        if modality.kind != "acoustic":
+        if modality.kind != "acoustic" or _is_read_otherwise(entries[modality.backbone]):
             continue
-        entry = entries[modality.backbone]
-        spec = _spec(entry)
-        if spec is not None and spec.architecture in _READ_OTHERWISE:
-            continue
-        if modality.name in bundle.manifest.speaker_standardisation:
-            fault: str | None = "its features are brought relative to the speaker, which is done outside"
-        elif spec is None:
-            fault = f"its weights come from {entry.source}, which is not at hand"
-        elif spec.architecture not in HEARING | {WHISPER}:
-            fault = f"{spec.architecture} is not written as a graph"
+        try:
+            found = backbone_at_hand(bundle, modality.backbone, settings, progress=progress)
+        except WeightsError as error:
+            if required:
+                raise
+            fault: str | None = str(error)
         else:
-            try:
-                source = SpeechSource(
-                    backbone_folder(spec, settings, progress=progress),
-                    spec.architecture,
-                    entry.layers or spec.layers,
-                    modality.layers > 1,
-                    backbone_hashes(spec, settings),
-                )
-                fault = source.fault()
-            except WeightsError as error:
-                fault = str(error)
-        if fault is None:
-            sources[modality.name] = source
-        else:
+            sources[modality.name] = source = SpeechSource(
+                found.folder,
+                found.spec.architecture,
+                found.spec.layers,
+                modality.layers > 1,
+                found.hashes,
+                relative=modality.name in bundle.manifest.speaker_standardisation,
+            )
+            fault = source.fault()
+        if fault is not None:
             _LOG.warning("%s (%s) stays outside the engine: %s", modality.name, modality.backbone, fault)
     return sources
 
 
-def _spec(entry: BackboneEntry) -> BackboneSpec | None:
-    """Where its weights are; None where that is nowhere here."""
-    if entry.source is None:
-        return backbone(entry.name)
-    if not entry.source.startswith(_FOLDER) or entry.architecture is None:
-        return None
-    folder = Path(entry.source.removeprefix(_FOLDER))
-    if not folder.is_dir():
-        return None
-    return BackboneSpec(
-        entry.name,
-        "acoustic",
-        dim=0,
-        rate_hz=None,
-        weights=LocalCheckpoint(folder, tuple(sorted(entry.files.items()))),
-        architecture=cast("Architecture", entry.architecture),
-        layers=entry.layers or 1,
-    )
+def _is_read_otherwise(entry: BackboneEntry) -> bool:
+    """Whether it is no checkpoint in the hub's format: those that a recipe names are."""
+    return entry.source is None and backbone(entry.name).architecture in _READ_OTHERWISE

@@ -44,14 +44,15 @@ class WaveformReader:
         config = self._model.config
         self._convolutions = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
         self.batches = config.feat_extract_norm == "layer"
+        self.least_samples = self._heard_by_a_frame()
 
     def padded_s(self, samples: int) -> float:
         """The next whole second; see `Reader.padded_s`."""
-        if self._frames(samples) < 1:
+        if samples < self.least_samples:
             raise FeatureError(f"a clip of {samples} samples is too short: it gives no frame")
         return float(np.ceil(samples / SAMPLE_RATE_HZ / _BUCKET_S) * _BUCKET_S)
 
-    def read(self, segments: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
+    def read(self, segments: Sequence[NDArray[np.float32]], _window_s: float | None) -> list[torch.Tensor]:
         """See `Reader.read`."""
         prepared = self._prepare(
             list(segments),
@@ -73,3 +74,9 @@ class WaveformReader:
         for kernel, stride in self._convolutions:
             samples = (samples - kernel) // stride + 1
         return samples
+
+    def _heard_by_a_frame(self) -> int:
+        samples = 1
+        for kernel, stride in reversed(self._convolutions):
+            samples = (samples - 1) * stride + kernel
+        return int(samples)

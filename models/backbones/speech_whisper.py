@@ -26,6 +26,7 @@ class WhisperReader:
     """Reads log-mel spectrograms padded to a window."""
 
     batches = True
+    least_samples = 1
 
     def __init__(
         self,
@@ -53,17 +54,25 @@ class WhisperReader:
     def padded_s(self, samples: int) -> float:
         """The clip's window; see `Reader.padded_s`."""
         window_s = self._windows.bucket_s(samples)
-        longest_s = self._encoder.config.max_source_positions * ENCODER_HOP_SAMPLES / SAMPLE_RATE_HZ
-        if window_s > longest_s:
-            raise FeatureError(f"a window of {window_s:g} s does not fit an encoder with positions for {longest_s:g} s")
+        self._check(window_s)
         return window_s
 
-    def read(self, segments: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
-        """See `Reader.read`; all in the longest window that one of them needs."""
-        window_s = max(self.padded_s(segment.size) for segment in segments)
+    def read(self, segments: Sequence[NDArray[np.float32]], window_s: float | None) -> list[torch.Tensor]:
+        """See `Reader.read`; all in one window."""
+        if window_s is None:
+            window_s = max(self.padded_s(segment.size) for segment in segments)
+        self._check(window_s)
+        longest = max(segment.size for segment in segments)
+        if longest > round(window_s * SAMPLE_RATE_HZ):
+            raise FeatureError(f"{longest} samples do not fit a window of {window_s:g} s")
         mel = torch.cat([self._mel(segment, window_s) for segment in segments])
         features = read_layers(self._hidden(mel), self._layers, stacked=self._stacked)
         return [row[: encoder_frames(segment.size)] for row, segment in zip(features, segments, strict=True)]
+
+    def _check(self, window_s: float) -> None:
+        longest_s = self._encoder.config.max_source_positions * ENCODER_HOP_SAMPLES / SAMPLE_RATE_HZ
+        if window_s > longest_s:
+            raise FeatureError(f"a window of {window_s:g} s does not fit an encoder with positions for {longest_s:g} s")
 
     def _mel(self, segment: NDArray[np.float32], window_s: float) -> torch.Tensor:
         """`[1, mel bands, mel frames]`, the frame count even."""

@@ -31,7 +31,7 @@ class TextEncoder:
         self,
         folder: Path,
         *,
-        languages: frozenset[str] = ENGLISH,
+        languages: frozenset[str] | None = ENGLISH,
         architecture: str | Sequence[str] = _TEXT_MODELS,
         layers: int = SUMMED_LAYERS,
         stacked: bool = False,
@@ -41,7 +41,7 @@ class TextEncoder:
 
         Args:
             folder: model folder in the hub's format, with `tokenizer.json`.
-            languages: ISO 639-1 codes of the languages it represents well.
+            languages: ISO 639-1 codes of the languages it represents well; None for any.
             architecture: what it must be; any BERT-like encoder by default.
             layers: hidden layers that are read, counted from the last.
             stacked: whether they stand side by side; else they are summed.

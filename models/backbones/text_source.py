@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from models.backbones.registry import backbone
-from models.backbones.sources import backbone_folder, backbone_hashes
+from models.backbones.bundle_backbones import backbone_at_hand
 from models.backbones.tokens import Tokens
 from models.weights_settings import WeightsSettings
 
@@ -27,8 +26,8 @@ class TextSource:
 
     folder: Path
     """In the hub's format."""
-    languages: frozenset[str]
-    """ISO 639-1 codes of those it represents well."""
+    languages: frozenset[str] | None
+    """ISO 639-1 codes of those it represents well; None for any."""
     architecture: str
     layers: int
     """Hidden layers that are read, counted from the last."""
@@ -81,27 +80,23 @@ class TextSource:
 def text_sources(
     bundle: Bundle, settings: WeightsSettings | None = None, *, progress: bool = False
 ) -> dict[str, TextSource]:
-    """The text encoders a bundle reads, by modality, their weights fetched first where the cache has them not.
-
-    Checkpoints of a bundle's own, which the registry does not know, are left out.
+    """The text encoders a bundle reads, by modality, see `models.backbones.bundle_backbones.backbone_at_hand`.
 
     Raises:
         FeatureError: the bundle names a backbone there is none of.
-        WeightsError: weights cannot be had.
+        WeightsError: one is not at hand.
     """
-    entries = {entry.name: entry for entry in bundle.manifest.backbones}
     sources = {}
     for modality in bundle.manifest.modalities:
-        entry = entries[modality.backbone]
-        if modality.kind != "linguistic" or entry.source is not None:
+        if modality.kind != "linguistic":
             continue
-        spec = backbone(modality.backbone)
+        found = backbone_at_hand(bundle, modality.backbone, settings, progress=progress)
         sources[modality.name] = TextSource(
-            backbone_folder(spec, settings, progress=progress),
-            spec.languages or frozenset(),
-            spec.architecture,
-            entry.layers or spec.layers,
+            found.folder,
+            found.spec.languages,
+            found.spec.architecture,
+            found.spec.layers,
             modality.layers > 1,
-            backbone_hashes(spec, settings),
+            found.hashes,
         )
     return sources

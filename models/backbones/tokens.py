@@ -20,12 +20,12 @@ _TOKENIZER_FILE: Final = "tokenizer.json"
 class Tokens:
     """A text encoder's own tokeniser, without the encoder: for engines that have the encoder inside. Thread-safe."""
 
-    def __init__(self, folder: Path, *, languages: frozenset[str] = ENGLISH) -> None:
+    def __init__(self, folder: Path, *, languages: frozenset[str] | None = ENGLISH) -> None:
         """Loads the tokeniser.
 
         Args:
             folder: model folder in the hub's format, with `tokenizer.json`.
-            languages: ISO 639-1 codes of the languages the encoder represents well.
+            languages: ISO 639-1 codes of the languages the encoder represents well; None for any.
 
         Raises:
             WeightsError: the folder does not hold one.

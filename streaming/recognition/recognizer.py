@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import Attributes, EmotionScores
-from models.modalities import Modality, PaddedBatch, TokenBatch, pad, pad_tokens
-from models.speaker import UNHEARD, Moments, SpeakerMoments
+from models.speaker import UNHEARD, SpeakerMoments
 from models.weights import weights_folder
 from models.windows import SAMPLE_RATE_HZ
 from streaming.errors import RecognitionError
 from streaming.events import ModelInfo
+from streaming.recognition.readers import Heard, Readers
 from streaming.recognition.request import RecognitionRequest, RecognitionResult, RequestKind, Transcript
 
 if TYPE_CHECKING:
     # Heavy libraries: loaded by `load_recognizer`, not by whoever only needs the protocol.
-    from models.backbones.prosody import ProsodyExtractor
-    from models.backbones.text import TextEncoder
-    from models.backbones.tokens import Tokens
     from models.backbones.whisper import EncodedSpeech, WhisperEncoder
     from models.bundle import Bundle
     from models.engines.base import Engine
@@ -31,11 +28,9 @@ if TYPE_CHECKING:
     from streaming.recognition.transcriber import Transcriber
 
 _LOG: Final = logging.getLogger(__name__)
-PROSODY: Final = "prosody"
 _WARM_UP_SAID: Final = Transcript("well then", (), "en", 1.0, 0.0, 0.0)
 
 Features = NDArray[np.float32]
-Read_co = TypeVar("Read_co", covariant=True)
 
 
 @runtime_checkable
@@ -71,7 +66,7 @@ class Recognizer(Protocol):
 
 
 class SpeechEmotionRecognizer:
-    """The recogniser: Whisper encoder, transcriber, prosody, text encoders and the ensemble's engine."""
+    """The recogniser: Whisper encoder, transcriber, whoever reads a modality, and the ensemble's engine."""
 
     def __init__(
         self,
@@ -79,11 +74,8 @@ class SpeechEmotionRecognizer:
         engine: Engine,
         *,
         encoder: WhisperEncoder,
-        layers: Mapping[str, int | None],
         transcriber: Transcriber,
-        prosody: ProsodyExtractor,
-        text_encoders: Mapping[str, TextEncoder],
-        tokens: Mapping[str, Tokens],
+        readers: Readers,
         abstain: bool,
     ) -> None:
         """Puts the parts together.
@@ -91,24 +83,19 @@ class SpeechEmotionRecognizer:
         Args:
             bundle: says what the engine reads, in which windows, and when to abstain.
             engine: runs the bundle's ensemble.
-            encoder: the speech encoder.
-            layers: by name in the backbone registry, the hidden layer of that encoder which it stands for.
+            encoder: the speech encoder that the transcriber reads.
             transcriber: reads words from the encoder's output.
-            prosody: the backbone of that name.
-            text_encoders: by modality, where the engine reads their features.
-            tokens: by modality, tokenisers of the text encoders that the engine has inside.
+            readers: of every modality; what the engine has inside is not computed by them.
             abstain: whether scores under the bundle's threshold claim no label.
 
         Raises:
             RecognitionError: the bundle reads a backbone that is none of these.
             BundleError: its speaker priors are damaged.
         """
-        spoken = text_encoders.keys() | tokens.keys()
-        missing = {m.backbone for m in bundle.modalities if m.name not in spoken} - layers.keys() - {PROSODY}
-        if missing:
+        unread = readers.unread(bundle.modalities)
+        if unread:
             raise RecognitionError(
-                f"bundle {bundle.manifest.name} reads {', '.join(sorted(missing))}, which is not computed live: "
-                f"choose a bundle over {', '.join((*layers, PROSODY))} and a text encoder of the registry"
+                f"bundle {bundle.manifest.name} reads {', '.join(unread)}, which is not computed live: choose another"
             )
         self.model: Final = ModelInfo(
             bundle=bundle.manifest.name,
@@ -124,11 +111,8 @@ class SpeechEmotionRecognizer:
         self._abstain_below = bundle.abstain_below if abstain else 0.0
         self._engine = engine
         self._encoder = encoder
-        self._layers = layers
         self._transcriber = transcriber
-        self._prosody = prosody
-        self._text_encoders = text_encoders
-        self._tokens = tokens
+        self._readers = readers
 
     def window_s(self, request: RecognitionRequest) -> float:
         """See `Recognizer.window_s`: finals and speculative finals in the windows members were trained under."""
@@ -188,45 +172,13 @@ class SpeechEmotionRecognizer:
         """Scores some rows of a batch, and what they tell of their speakers."""
         if not rows:
             return []
-        inputs: dict[str, PaddedBatch | TokenBatch] = {}
-        moments: list[dict[str, Moments]] = [{} for _ in rows]
-        for modality in self._modalities:
-            if modality.name in self._tokens:
-                inputs[modality.name] = pad_tokens(_represented(self._tokens[modality.name], transcripts, rows))
-                continue
-            sequences: list[Features | None] = []
-            features = self._features(modality, batch, transcripts, encoded, rows)
-            for place, (row, own) in enumerate(zip(rows, features, strict=True)):
-                if own is None or not len(own):
-                    sequences.append(None)
-                    continue
-                grouped = modality.group(own)
-                told = self._speaker.moments(modality.name, grouped)
-                if told is not None:
-                    moments[place][modality.name] = told
-                sequences.append(self._speaker.standardise(modality.name, grouped, batch[row].heard))
-            inputs[modality.name] = pad(sequences, modality.dim)
+        heard = Heard([batch[row] for row in rows], [transcripts[row] for row in rows], encoded, rows)
+        inputs, moments = self._readers.inputs(self._modalities, self._speaker, heard)
         output = self._engine.run(inputs)
         return [
             (self._emotion(probabilities, attributes), told)
             for probabilities, attributes, told in zip(output.probabilities, output.attributes, moments, strict=True)
         ]
-
-    def _features(
-        self,
-        modality: Modality,
-        batch: Sequence[RecognitionRequest],
-        transcripts: Sequence[Transcript],
-        encoded: EncodedSpeech,
-        rows: Sequence[int],
-    ) -> list[Features | None]:
-        """Of each row, at the backbone's own rate; None where the modality is missing."""
-        if modality.backbone in self._layers:
-            frames = encoded.frames[self._layers[modality.backbone]]
-            return [frames[row] for row in rows]
-        if modality.backbone == PROSODY:
-            return [self._prosody.extract(batch[row].samples) for row in rows]
-        return _represented(self._text_encoders[modality.name], transcripts, rows)
 
     def _emotion(self, probabilities: Features, attributes: Features) -> EmotionScores:
         arousal, valence, dominance = map(float, attributes)
@@ -238,37 +190,23 @@ class SpeechEmotionRecognizer:
         )
 
 
-class _TextReader(Protocol[Read_co]):
-    """A text encoder, or its tokeniser."""
-
-    languages: frozenset[str]
-
-    def encode(self, texts: Sequence[str]) -> Sequence[Read_co]: ...
-
-
-def _represented(
-    reader: _TextReader[Read_co], transcripts: Sequence[Transcript], rows: Sequence[int]
-) -> list[Read_co | None]:
-    """What was said in each row; None where it is nothing, or in a language that is not represented well."""
-    said = [transcripts[row].text if transcripts[row].language in reader.languages else "" for row in rows]
-    encoded = iter(reader.encode([text for text in said if text]))
-    return [next(encoded) if text else None for text in said]
-
-
 def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     """Loads weights, bundle and engine as configured; takes its time.
+
+    An encoder that the engine cannot have inside is computed in PyTorch.
 
     Args:
         settings: the sections `[asr]`, `[ensemble]` and `[weights]` are read.
 
     Raises:
-        WeightsError: pretrained weights cannot be had.
+        WeightsError: pretrained weights cannot be had, or a checkpoint that the bundle's recipe named is not at hand.
         BundleError: the bundle is missing or damaged.
         EngineError: its engine cannot be built.
-        RecognitionError: it reads a backbone that is not computed live, or was made with another version of one.
+        RecognitionError: it was made with another version of a backbone.
     """
+    from models.backbones.bundle_backbones import stated_backbone
     from models.backbones.prosody import ProsodyExtractor
-    from models.backbones.registry import BACKBONES, backbone
+    from models.backbones.speech_source import speech_sources
     from models.backbones.text_source import text_sources
     from models.backbones.whisper import WhisperEncoder
     from models.bundle import find_bundle, load_bundle
@@ -277,36 +215,41 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
 
     asr = settings.asr
     bundle = load_bundle(find_bundle(settings.ensemble.bundle))
+    layers: dict[str, int | None] = {}
     for entry in bundle.manifest.backbones:
-        if entry.source is not None:
-            raise RecognitionError(
-                f"bundle {bundle.manifest.name} reads {entry.name} from a checkpoint of its own ({entry.source}), "
-                "which is not computed live: choose another bundle"
-            )
-        spec = backbone(entry.name)
+        spec = stated_backbone(entry)
         if spec.version != entry.version:
             raise RecognitionError(
                 f"bundle {bundle.manifest.name} was trained on version {entry.version} of {entry.name}, this release "
                 f"computes version {spec.version}: train it again"
             )
-    sources = text_sources(bundle, settings.weights, progress=True)
+        if spec.weights == asr.model:
+            layers[spec.name] = spec.hidden_layer
+    text = text_sources(bundle, settings.weights, progress=True)
+    speech = speech_sources(bundle, settings.weights, progress=True, required=True)
     ensemble = settings.ensemble
-    engine = open_engine(bundle, ensemble.engine, ensemble.precision, threads=asr.threads, text=sources)
-    layers = {name: spec.hidden_layer for name, spec in BACKBONES.items() if spec.weights == asr.model}
+    engine = open_engine(bundle, ensemble.engine, ensemble.precision, threads=asr.threads, text=text, speech=speech)
+    hears = engine.reads_audio | engine.reads_mel.keys()
+    windows = bundle.final_windows
     encoder = WhisperEncoder(
         weights_folder(asr.model, settings.weights, progress=True),
         layers={layers[m.backbone] for m in bundle.modalities if m.backbone in layers},
         compute_type=asr.compute_type,
         threads=asr.threads,
     )
+    readers = Readers(
+        layers=layers,
+        prosody=ProsodyExtractor(),
+        text_encoders={n: source.encoder() for n, source in text.items() if n not in engine.reads_tokens},
+        tokens={n: source.tokens() for n, source in text.items() if n in engine.reads_tokens},
+        speech_encoders={n: source.encoder(windows) for n, source in speech.items() if n not in hears},
+        ears={n: source.ear(windows) for n, source in speech.items() if n in hears},
+    )
     return SpeechEmotionRecognizer(
         bundle,
         engine,
         encoder=encoder,
-        layers=layers,
         transcriber=Transcriber(encoder, asr),
-        prosody=ProsodyExtractor(),
-        text_encoders={n: source.encoder() for n, source in sources.items() if n not in engine.reads_tokens},
-        tokens={n: source.tokens() for n, source in sources.items() if n in engine.reads_tokens},
+        readers=readers,
         abstain=ensemble.abstain,
     )

@@ -135,7 +135,7 @@ class TestCompile:
         folder = hearing_bundle(tmp_path / "bundle", backbones=own).folder
         for targets in ("onnx", "tensorrt"):
             assert main(["compile", "--bundle", str(folder), "--target", targets]) == 0
-        assert [order.speech.keys() for order, _ in asked] == [{"wavlm", "hubert"}, set()]
+        assert [order.hearing.keys() for order, _ in asked] == [{"wavlm", "hubert"}, set()]
         told = capsys.readouterr().err
         assert "whisper (whisper-large-v3) stays outside the engine: clap is not written as a graph" in told
 

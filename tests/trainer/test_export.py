@@ -75,6 +75,7 @@ class TestContents:
         assert set(found) == {"prosody", "minilm-l6"}
         assert found["prosody"].files == {}
         assert found["minilm-l6"].files
+        assert (found["minilm-l6"].languages, found["prosody"].languages) == (("en",), None)
 
     def test_the_model_card_lists_every_corpus_with_its_licence(self, bundle: Bundle) -> None:
         card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")

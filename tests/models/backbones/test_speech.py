@@ -146,6 +146,13 @@ class TestAgainstTransformers:
         assert short.shape == long.shape
         assert 0 < np.abs(short - long).mean() < np.abs(long).mean()
 
+    def test_whisper_reads_the_window_it_is_told_where_a_clip_needs_another(self, folders: dict[str, Path]) -> None:
+        samples = clip(1.0)
+        told = encoder(folders, "whisper", windows=WindowPolicy((2.0, 4.0), 0.5))
+        (needed,) = encoder(folders, "whisper", windows=WindowPolicy((4.0,), 0.0)).encode([samples])
+        np.testing.assert_array_equal(told.encode([samples], 4.0)[0], needed)
+        assert np.abs(told.encode([samples])[0] - needed).max() > 1e-4
+
     def test_clap_is_transformers_own_with_frequencies_averaged(self, folders: dict[str, Path]) -> None:
         import soxr
 
@@ -202,6 +209,18 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(FeatureError, match=message):
             encoder(folders, "wavlm").encode([samples])
+
+    @pytest.mark.parametrize(("architecture", "least"), [*[(kind, 400) for kind in WAVEFORM], ("whisper", 1)])
+    def test_how_much_it_needs_for_a_frame_is_known(
+        self, folders: dict[str, Path], architecture: str, least: int
+    ) -> None:
+        speech = encoder(folders, architecture)
+        assert speech.least_samples == least
+        assert len(speech.encode([clip(least / RATE_HZ)])[0]) == 1
+
+    def test_a_clip_longer_than_the_window_it_is_to_be_read_in_is_refused(self, folders: dict[str, Path]) -> None:
+        with pytest.raises(FeatureError, match=r"16000 samples do not fit a window of 0\.5 s"):
+            encoder(folders, "whisper").encode([clip(1.0)], 0.5)
 
     def test_a_clip_longer_than_the_longest_window_is_refused(self, folders: dict[str, Path]) -> None:
         with pytest.raises(FeatureError, match=r"31\.0 s does not fit a window of 30 s"):

@@ -38,6 +38,8 @@ class TestASource:
     def test_it_knows_what_can_stand_inside(self, folders: dict[str, Path]) -> None:
         assert [source(folders[kind], kind).fault() for kind in BACKBONE_OF] == [None] * 3
         assert source(folders["clap"], "clap").fault() == "clap is not written as a graph"
+        relative = SpeechSource(folders["hubert"], "hubert", 1, False, {}, relative=True)
+        assert "relative to the speaker" in str(relative.fault())
 
     def test_it_says_what_is_wrong_with_a_checkpoint_that_cannot(
         self, folders: dict[str, Path], tmp_path: Path
@@ -72,6 +74,13 @@ class TestASource:
         assert ear(pad_audio(clips)).sequence.shape == (2, MEL_BANDS, 200)
         assert ear(pad_audio([None])).sequence.shape == (1, MEL_BANDS, 2)
 
+    def test_the_window_may_be_another_than_the_clips_need(self, folders: dict[str, Path]) -> None:
+        ear = source(folders["whisper"], "whisper").ear(FINAL_WINDOWS)
+        audio = pad_audio([np.ones(8_000, dtype=np.float32)])
+        assert ear(audio, 6.0).sequence.shape == (1, MEL_BANDS, 600)
+        with pytest.raises(FeatureError, match=r"8000 samples do not fit a window of 0\.4 s"):
+            ear(audio, 0.4)
+
     def test_a_clip_that_fits_no_window_is_refused(self, folders: dict[str, Path], tmp_path: Path) -> None:
         long = pad_audio([np.ones(40_000, dtype=np.float32)])
         with pytest.raises(FeatureError, match="does not fit a window of 2 s"):
@@ -82,13 +91,13 @@ class TestASource:
 
 
 class TestSourcesOfABundle:
-    """Found where weights lie; what is not found, or cannot stand inside, is named and left out."""
+    """Found where weights lie; what is not found is named, and what cannot stand inside an engine."""
 
     def test_weights_of_the_registry_are_found_in_the_cache(
         self, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         at = {BACKBONE_OF[kind]: folders[kind] for kind in BACKBONE_OF}
-        monkeypatch.setattr("models.backbones.speech_source.backbone_folder", lambda spec, *_, **__: at[spec.name])
+        monkeypatch.setattr("models.backbones.bundle_backbones.backbone_folder", lambda spec, *_, **__: at[spec.name])
         bundle = hearing_bundle(tmp_path / "bundle", stacked={"hubert": 3}, backbones={"hubert-large": {"layers": 3}})
         found = speech_sources(bundle)
         assert {name: (s.folder, s.architecture, s.layers, s.stacked) for name, s in found.items()} == {
@@ -111,15 +120,29 @@ class TestSourcesOfABundle:
         changed = own_checkpoint(folders["wavlm"], "wavlm")
         changed["files"] = {**changed["files"], "model.safetensors": "0" * 64}
         gone = {**own_checkpoint(folders["hubert"], "hubert"), "source": f"folder {tmp_path / 'gone'}"}
-        elsewhere = {"architecture": "whisper", "source": "someone/whisper at 0123"}
+        elsewhere = {"architecture": "whisper", "source": "somewhere"}
         backbones = {"wavlm-large": changed, "hubert-large": gone, "whisper-large-v3": elsewhere}
         bundle = hearing_bundle(tmp_path / "bundle", backbones=backbones)
         with caplog.at_level(logging.WARNING):
             assert speech_sources(bundle) == {}
         assert "wavlm (wavlm-large) stays outside the engine" in caplog.text
         assert f"not the pinned {'0' * 64}" in caplog.text
-        assert f"hubert (hubert-large) stays outside the engine: its weights come from {gone['source']}" in caplog.text
-        assert "whisper (whisper-large-v3) stays outside the engine: its weights come from someone" in caplog.text
+        assert (
+            f"hubert (hubert-large) stays outside the engine: bundle tiny reads hubert-large from {gone['source']}"
+            in caplog.text
+        )
+        assert (
+            "whisper-large-v3: a source is a folder or a repository of the hub at a commit, not 'somewhere'"
+            in caplog.text
+        )
+        with pytest.raises(WeightsError, match=rf"there is no folder {tmp_path / 'gone'} on this machine; bring"):
+            speech_sources(
+                hearing_bundle(
+                    tmp_path / "other",
+                    backbones={"wavlm-large": own_checkpoint(folders["wavlm"], "wavlm"), "hubert-large": gone},
+                ),
+                required=True,
+            )
 
     def test_weights_that_cannot_be_had_leave_the_encoder_outside(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -127,12 +150,13 @@ class TestSourcesOfABundle:
         def nowhere(*_: object, **__: object) -> Path:
             raise WeightsError("hubert-large: no source gives it")
 
-        monkeypatch.setattr("models.backbones.speech_source.backbone_folder", nowhere)
+        monkeypatch.setattr("models.backbones.bundle_backbones.backbone_folder", nowhere)
         with caplog.at_level(logging.WARNING):
             assert speech_sources(hearing_bundle(tmp_path / "bundle")) == {}
-        assert "hubert (hubert-large) stays outside the engine: hubert-large: no source gives it" in caplog.text
+        assert "hubert (hubert-large) stays outside the engine: bundle tiny reads hubert-large" in caplog.text
+        assert "which is not at hand: hubert-large: no source gives it" in caplog.text
 
-    def test_what_is_relative_to_the_speaker_and_what_is_not_written_stays_outside(
+    def test_what_is_relative_to_the_speaker_and_what_is_not_written_is_found_and_named(
         self, folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         backbones = {
@@ -143,7 +167,9 @@ class TestSourcesOfABundle:
         relative = SpeakerStandardisation({"hubert": SpeakerPrior(np.zeros(DIM), np.ones(DIM), 10.0, 100.0)})
         bundle = hearing_bundle(tmp_path / "bundle", backbones=backbones, speaker=relative)
         with caplog.at_level(logging.WARNING):
-            assert speech_sources(bundle).keys() == {"wavlm"}
+            found = speech_sources(bundle)
+        assert {name for name, one in found.items() if one.fault() is None} == {"wavlm"}
+        assert found.keys() == {"wavlm", "hubert", "whisper"}
         assert "hubert (hubert-large) stays outside the engine: its features are brought relative" in caplog.text
         assert "clap is not written as a graph" in caplog.text
 

@@ -347,4 +347,5 @@ class TestCompiled:
         bundle = hearing_bundle(tmp_path / "relative", speaker=SpeakerStandardisation({"hubert": prior}))
         with pytest.raises(EngineError, match="hubert is brought relative to the speaker"):
             Order(bundle, speech=hearing.speech)
-        Order(bundle, speech={"wavlm": hearing.speech["wavlm"]})
+        relative = dataclasses.replace(hearing.speech["hubert"], relative=True)
+        assert Order(bundle, speech={**hearing.speech, "hubert": relative}).hearing.keys() == {"wavlm", "whisper"}

@@ -16,15 +16,17 @@ from models.backbones.prosody import ProsodyExtractor
 from models.bundle import Bundle, save_bundle
 from models.engines.base import NO_MEL, EngineOutput
 from models.engines.torch import TorchEngine
-from models.errors import FeatureError
+from models.errors import FeatureError, WeightsError
 from models.modalities import EngineInputs, Modality
 from models.speaker import Moments, SpeakerPrior, SpeakerStandardisation
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS, encoder_frames
 from streaming.config import Settings
 from streaming.errors import RecognitionError
+from streaming.recognition.readers import Readers
 from streaming.recognition.recognizer import Recognizer, SpeechEmotionRecognizer, load_recognizer
 from streaming.recognition.request import RecognitionRequest, RecognitionResult, RequestKind, Transcript
-from tests.fakes.bundles import LABELS, tiny_bundle
+from tests.fakes.bundles import LABELS, hearing_bundle, own_checkpoint, tiny_bundle
+from tests.fakes.checkpoints import tiny_checkpoint
 from trainer.audio import read_clip
 
 CLIPS = Path(__file__).parents[2] / "data" / "librispeech"
@@ -92,6 +94,13 @@ class RecordingEngine:
         return self._inner.run(inputs)
 
 
+def readers(**own: Any) -> Readers:
+    """Of what the converted Whisper gives, of prosody, and of what is named."""
+    nobody: dict[str, Any] = {"text_encoders": {}, "tokens": {}, "speech_encoders": {}, "ears": {}}
+    layers = {"whisper-base": None, "whisper-base-layer3": 3}
+    return Readers(layers=layers, prosody=ProsodyExtractor(), **{**nobody, **own})
+
+
 class Stage:
     """A recogniser whose parts are under the test's control; prosody is the real one."""
 
@@ -102,11 +111,8 @@ class Stage:
             bundle,
             self.engine,
             encoder=self.encoder,  # type: ignore[arg-type]
-            layers={"whisper-base": None, "whisper-base-layer3": 3},
             transcriber=self.transcriber,  # type: ignore[arg-type]
-            prosody=ProsodyExtractor(),
-            text_encoders={"text": self.text},  # type: ignore[dict-item]
-            tokens={},
+            readers=readers(text_encoders={"text": self.text}),
             abstain=abstain,
         )
 
@@ -245,11 +251,8 @@ def test_a_bundle_over_a_backbone_that_is_not_computed_live_is_refused(bundle: B
             bundle,
             RecordingEngine(bundle),
             encoder=FakeEncoder(),  # type: ignore[arg-type]
-            layers={"whisper-base": None, "whisper-base-layer3": 3},
             transcriber=FakeTranscriber([]),  # type: ignore[arg-type]
-            prosody=ProsodyExtractor(),
-            text_encoders={},
-            tokens={},
+            readers=readers(),
             abstain=True,
         )
 
@@ -374,10 +377,12 @@ def test_a_bundle_of_another_backbone_version_is_refused(bundle: Bundle, tmp_pat
         load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(other.folder)}}))
 
 
-@pytest.mark.weights
-def test_a_bundle_over_checkpoints_of_its_own_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    backbones = [{**entry.model_dump(), "source": "folder mine"} for entry in bundle.manifest.backbones]
-    other = copy_of(bundle, tmp_path / "other", backbones=backbones)
+def test_a_bundle_whose_checkpoint_is_gone_is_refused_by_name(tmp_path: Path) -> None:
+    gone = {"architecture": "hubert", "source": f"folder {tmp_path / 'gone'}"}
+    text = own_checkpoint(tiny_checkpoint("roberta", tmp_path / "text"), "roberta")
+    wavlm = own_checkpoint(tiny_checkpoint("wavlm", tmp_path / "wavlm"), "wavlm")
+    backbones = {"roberta-large": text, "wavlm-large": wavlm, "hubert-large": gone}
+    folder = hearing_bundle(tmp_path / "bundle", backbones=backbones).folder
 
-    with pytest.raises(RecognitionError, match=r"a checkpoint of its own \(folder mine\), which is not computed live"):
-        load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(other.folder)}}))
+    with pytest.raises(WeightsError, match=rf"reads hubert-large from {gone['source']}, which is not at hand"):
+        load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(folder)}}))
