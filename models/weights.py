@@ -239,7 +239,7 @@ def _problem(file: WeightFile, path: Path) -> str | None:
     if file.sha256 is None:
         return f"{file.name} is not pinned: the next fetch pins it"
     size = path.stat().st_size
-    if size != file.size_bytes:
+    if file.size_bytes is not None and size != file.size_bytes:
         return f"{file.name} has {size} bytes, not {file.size_bytes}"
     sha256 = _sha256(path)
     return None if sha256 == file.sha256 else f"{file.name} has SHA-256 {sha256}, not the pinned {file.sha256}"

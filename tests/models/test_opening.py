@@ -87,7 +87,7 @@ def test_torch_needs_no_cache(compiled: CompiledBundle, tmp_path: Path, monkeypa
     ("kind", "precision", "message"),
     [
         ("onyx", "fp32", "auto, tensorrt"),
-        ("onnx", "int8", "use fp32"),
+        ("onnx", "bf16", "use fp32"),
         ("torch", "fp16", "use fp32"),
         ("tensorrt", "bf16", "use fp32, fp16"),
         ("auto", "int8", "no engine works here in int8"),

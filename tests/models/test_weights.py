@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,16 @@ def test_files_put_into_the_cache_by_hand_are_verified_and_taken(cache: Path) ->
     settings = WeightsSettings(sources=("folder",), cache=str(cache))
     assert contents(weights_folder("toy", settings)) == CONTENTS
     assert list_weights(settings)[0].state == "ready"
+
+
+def test_a_file_pinned_without_its_size_is_known_by_its_content(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizeless = replace(TOY, files=tuple(replace(file, size_bytes=None) for file in TOY.files))
+    register_toy(monkeypatch, sizeless)
+    write_files(cache / "toy")
+    settings = WeightsSettings(sources=("folder",), cache=str(cache))
+    assert contents(weights_folder("toy", settings)) == CONTENTS
+    (cache / "toy" / "model.bin").write_bytes(MODEL[1:])
+    assert verify_weights(["toy"], settings)[0].state == "damaged"
 
 
 def test_an_empty_cache_lists_everything_as_absent(cache: Path) -> None:
