@@ -107,6 +107,8 @@ class Order:
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
     keep_fp32: Sequence[str] = ()
     """Layer groups that stay in single precision all the same, see `models.graphs.ensemble_members.LAYER_GROUPS`."""
+    refittable: bool = False
+    """Whether an engine of TensorRT takes the weights of a bundle that differs in nothing else; only a GPU builds it."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS.get(self.target, ()):
@@ -114,6 +116,8 @@ class Order:
             raise EngineError(f"cannot compile to {self.target} in {self.precision}: this release compiles to {known}")
         if self.capabilities and self.target not in TENSORRT:
             raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
+        if self.refittable and self.target not in TENSORRT:
+            raise EngineError(f"engines of TensorRT take other weights, {self.target} is written anew in seconds")
         if self.keep_fp32 and self.precision in {"fp32", INTEGERS}:
             raise EngineError(f"members are in fp32 already in {self.precision}: layer groups are kept in it in fp16")
         standardised = self.bundle.manifest.speaker_standardisation.keys()
@@ -221,9 +225,13 @@ def runnable(order: Order, compiled: CompiledEngine, *, threads: int = 0) -> Eng
     """
     if order.target == ONNX:
         return OnnxEngine(compiled.content, order.bundle.modalities, threads=threads, weights=compiled.weights)
+    from models.engines.tensorrt_memory import compiled_kernels
     from models.engines.tensorrt_runtime import TensorRTEngine
 
-    return TensorRTEngine(compiled.content, order.bundle.modalities)
+    path = compiled.report.path
+    return TensorRTEngine(
+        compiled.content, order.bundle.modalities, kernels=compiled_kernels(Path(path)) if path else None
+    )
 
 
 def write_graph(order: Order) -> Graph:
@@ -261,17 +269,19 @@ def _built(
         path = until_kept.enter_context(store.workplace()) / "graph.onnx"
         weights = graph.save(path, most_bytes=MOST_FILE_BYTES)
         return path.read_bytes(), weights, ()
-    from models.engines.tensorrt import DEFAULT_CAPABILITIES, build_engine
+    from models.cards import built_for_cards
     from models.engines.tensorrt_shapes import default_buckets
 
-    built = build_engine(
+    content, capabilities = built_for_cards(
         graph.serialise(),
         default_buckets(order.bundle.modalities),
-        capabilities=order.capabilities or DEFAULT_CAPABILITIES,
+        store,
+        capabilities=order.capabilities,
         library=_library(order),
+        refittable=order.refittable,
         progress=progress,
     )
-    return built.content, None, built.record.capabilities
+    return content, None, capabilities
 
 
 def _checked(order: Order, compiled: CompiledEngine) -> EngineReport:
@@ -325,6 +335,7 @@ def _key(order: Order) -> str:
             "versions": versions,
             "capabilities": sorted(order.capabilities),
             "keep_fp32": sorted(order.keep_fp32),
+            "refittable": order.refittable,
         },
         sort_keys=True,
     )

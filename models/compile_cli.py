@@ -62,6 +62,11 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 )
 @click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
 @click.option("--check", is_flag=True, help="Compare the engine in the cache with PyTorch again; compile nothing.")
+@click.option(
+    "--refittable",
+    is_flag=True,
+    help="TensorRT on a GPU: an engine that takes the weights of a bundle trained anew, and is made of one that does.",
+)
 @click.option("--inspect", "inspected", is_flag=True, help="Show inputs, layers, precision and memory of the engine.")
 @click.option(
     "--config",
@@ -75,6 +80,7 @@ def compile_bundle(
     precisions: tuple[str, ...],
     capabilities: tuple[str, ...],
     keep_fp32: tuple[str, ...],
+    refittable: bool,
     force: bool,
     check: bool,
     inspected: bool,
@@ -93,7 +99,7 @@ def compile_bundle(
     bundle = load_bundle(find_bundle(source))
     # What cannot be compiled is said before any weights are fetched.
     wanted = [
-        Order(bundle, target, precision, capabilities=capabilities, keep_fp32=keep_fp32)
+        Order(bundle, target, precision, capabilities=capabilities, keep_fp32=keep_fp32, refittable=refittable)
         for target in targets
         for precision in precisions
     ]

@@ -30,6 +30,18 @@ def prune(folder: Path, stamp: str, lock: str, kept: int = KEPT_OF_A_FAMILY) -> 
     Returns:
         The folders that went.
     """
+    used = relatives(folder, stamp)
+    staying = set([other for other in used if used[other]][: kept - 1])
+    return [other for other in used if other not in staying and _taken_away(other, stamp, lock)]
+
+
+def relatives(folder: Path, stamp: str) -> dict[Path, float]:
+    """The other folders of an engine's family, the last used first, each with the time when it was; 0 for never.
+
+    Args:
+        folder: of the engine.
+        stamp: as for `prune`.
+    """
     family = folder.name.rpartition("-")[0]
     used: dict[Path, float] = {}
     for other in folder.parent.iterdir():
@@ -39,9 +51,7 @@ def prune(folder: Path, stamp: str, lock: str, kept: int = KEPT_OF_A_FAMILY) -> 
             used[other] = (other / stamp).stat().st_mtime
         except OSError:
             used[other] = 0.0
-    latest = sorted((other for other in used if used[other]), key=lambda other: used[other], reverse=True)
-    staying = set(latest[: kept - 1])
-    return [other for other in used if other not in staying and _taken_away(other, stamp, lock)]
+    return dict(sorted(used.items(), key=lambda entry: entry[1], reverse=True))
 
 
 def _taken_away(folder: Path, stamp: str, lock: str) -> bool:

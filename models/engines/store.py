@@ -22,7 +22,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from models.engines.pruning import prune
+from models.engines.pruning import prune, relatives
 from models.errors import EngineError
 
 _LOG: Final = logging.getLogger(__name__)
@@ -119,6 +119,13 @@ class EngineStore:
         with suppress(OSError):
             prune(self.folder, _STAMP_FILE, _LOCK_FILE)
         return path
+
+    def family(self) -> list[EngineStore]:
+        """Other engines of this bundle's name, engine and precision, the last used first."""
+        try:
+            return [EngineStore(other.name, other.parent) for other in relatives(self.folder, _STAMP_FILE)]
+        except OSError:
+            return []
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:

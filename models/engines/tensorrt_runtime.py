@@ -16,6 +16,7 @@ from models.engines.tensorrt import open_engine_file
 from models.engines.tensorrt_file import EngineRecord, read_engine
 from models.engines.tensorrt_lanes import Contexts, Lane
 from models.engines.tensorrt_library import Library, tensorrt_library
+from models.engines.tensorrt_memory import Memory
 from models.engines.tensorrt_shapes import Shape, fitting, modality_of
 from models.errors import EngineError, FeatureError
 from models.inputs import complete
@@ -37,7 +38,7 @@ class TensorRTEngine:
         content: bytes,
         modalities: tuple[Modality, ...],
         *,
-        runtime_cache: bytes | None = None,
+        kernels: Memory | None = None,
         lanes: int = LANES,
         cuda: Cuda | None = None,
         library: Library | None = None,
@@ -47,7 +48,8 @@ class TensorRTEngine:
         Args:
             content: of the engine's file, as `models.engines.tensorrt.build_engine` gives it.
             modalities: the bundle's inputs.
-            runtime_cache: kernels that TensorRT for RTX compiled in an earlier process, see `runtime_cache`.
+            kernels: where those are kept that TensorRT for RTX compiles for this GPU; they are taken up from there, and
+                kept whenever a shape was met for the first time.
             lanes: calls that may be under way at a time.
             cuda: the GPU; the first by default.
             library: TensorRT; the one that built the engine by default.
@@ -67,7 +69,9 @@ class TensorRTEngine:
         self._library = library or tensorrt_library(file.record.library)
         self._cuda = cuda or Cuda()
         self._engine = open_engine_file(self._library, file)
-        self._contexts = Contexts(self._library, self._engine, runtime_cache)
+        self._kernels = kernels
+        self._contexts = Contexts(self._library, self._engine, None if kernels is None else kernels.recall())
+        self._met: set[tuple[int, Shape]] = set()
         self._lanes: LifoQueue[Lane] = LifoQueue()
         # The last one put back is taken first, so that a second lane costs nothing where calls never meet.
         self._all = [Lane(self._cuda, self._contexts, self.record) for _ in range(lanes)]
@@ -89,6 +93,10 @@ class TensorRTEngine:
             answers = lane.run(*place, feed)
         finally:
             self._lanes.put(lane)
+        if place not in self._met:
+            self._met.add(place)
+            if self._kernels is not None:
+                self._kernels.keep(self.runtime_cache())
         probabilities, attributes = (answers[name][:size] for name in OUTPUTS)
         if not (np.isfinite(probabilities).all() and np.isfinite(attributes).all()):
             raise EngineError("the GPU's answer is not finite: compile the bundle in fp32, or keep layer groups in it")

@@ -215,6 +215,11 @@ def test_what_cannot_be_compiled_is_refused(
         Order(compiled.bundle, target, precision, capabilities=capabilities)
 
 
+def test_engines_that_take_other_weights_are_tensorrts(compiled: CompiledBundle) -> None:
+    with pytest.raises(EngineError, match="onnx is written anew in seconds"):
+        Order(compiled.bundle, refittable=True)
+
+
 def test_integers_are_for_encoders_that_stand_inside(compiled: CompiledBundle) -> None:
     with pytest.raises(EngineError, match="int8 is for encoders that stand inside, and none can"):
         write_graph(Order(compiled.bundle, precision="int8"))

@@ -6,6 +6,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.engines.base import Engine, EngineOutput
 from models.engines.onnx import OnnxEngine, feature_input, length_input
 from models.engines.tensorrt_file import EngineRecord, TensorEntry, pack_engine
 from models.engines.tensorrt_lanes import MOST_SHAPES
+from models.engines.tensorrt_memory import Memory
 from models.engines.tensorrt_runtime import TensorRTEngine
 from models.engines.tensorrt_shapes import ShapeBucket, Sizes
 from models.errors import EngineError, FeatureError
@@ -275,16 +277,42 @@ def test_an_answer_that_is_no_number_is_an_error(bundle: Bundle, graph: bytes) -
         one.engine.run(batch(bundle, [{"acoustic": 5}]))
 
 
-def test_kernels_compiled_at_run_time_are_kept(bundle: Bundle, graph: bytes) -> None:
-    assert made(bundle, graph, runtime_cache=b"kernels of yesterday").engine.runtime_cache() == b"kernels of yesterday"
-    assert made(bundle, graph, rtx=False).engine.runtime_cache() is None
+def test_kernels_of_an_earlier_process_are_taken_up(bundle: Bundle, graph: bytes, tmp_path: Path) -> None:
+    kernels = Memory(tmp_path / "kernels")
+    kernels.keep(b"kernels of yesterday")
+    assert made(bundle, graph, kernels=kernels).engine.runtime_cache() == b"kernels of yesterday"
+    assert made(bundle, graph, kernels=kernels, rtx=False).engine.runtime_cache() is None
+
+
+def test_kernels_are_kept_when_a_shape_was_met_for_the_first_time(bundle: Bundle, graph: bytes, tmp_path: Path) -> None:
+    kernels = Memory(tmp_path / "not there yet" / "kernels")
+    engine = made(bundle, graph, kernels=kernels).engine
+    assert kernels.recall() is None
+
+    engine.run(batch(bundle, [{"acoustic": 5}]))
+    assert kernels.recall() == b"kernels"
+    kernels.path.unlink()
+    engine.run(batch(bundle, [{"acoustic": 4}]))
+    assert kernels.recall() is None
+    engine.run(batch(bundle, [{"acoustic": 9}]))
+    assert kernels.recall() == b"kernels"
+
+
+def test_where_kernels_cannot_be_kept_the_engine_answers_all_the_same(
+    bundle: Bundle, graph: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    engine = made(bundle, graph, kernels=Memory(tmp_path / "file" / "kernels")).engine
+    assert np.isfinite(engine.run(batch(bundle, [{"acoustic": 5}])).probabilities).all()
 
 
 def test_kernels_that_do_not_fit_are_compiled_again(
-    bundle: Bundle, graph: bytes, caplog: pytest.LogCaptureFixture
+    bundle: Bundle, graph: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    kernels = Memory(tmp_path / "kernels")
+    kernels.keep(b"of another driver")
     with caplog.at_level(logging.WARNING):
-        one = made(bundle, graph, runtime_cache=b"of another driver")
+        one = made(bundle, graph, kernels=kernels)
     assert one.engine.runtime_cache() == b"kernels"
     assert "do not fit" in caplog.text
 
