@@ -108,7 +108,7 @@ class Order:
     keep_fp32: Sequence[str] = ()
     """Layer groups that stay in single precision all the same, see `models.graphs.ensemble_members.LAYER_GROUPS`."""
     refittable: bool = False
-    """Whether an engine of TensorRT takes the weights of a bundle that differs in nothing else; only a GPU builds it."""
+    """Whether an engine of TensorRT takes the weights of a bundle that differs in nothing else; a GPU builds it."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS.get(self.target, ()):
