@@ -110,21 +110,6 @@ class WhisperEncoder:
         except (RuntimeError, ValueError) as error:
             raise WeightsError(f"no usable Whisper model in {self.folder}: {error}") from error
 
-    def log_mel(self, samples: NDArray[np.float32], window_s: float) -> NDArray[np.float32]:
-        """Log-mel spectrogram of a segment padded with silence to its window.
-
-        Args:
-            samples: `[samples]`, 16 kHz mono.
-            window_s: window length in seconds.
-
-        Returns:
-            `[mel bands, window frames]` at 100 Hz, the frame count even.
-
-        Raises:
-            FeatureError: no audio, audio that is not finite, or longer than the window.
-        """
-        return self._log_mel.of(samples, window_s)
-
     def encode(self, segments: Sequence[NDArray[np.float32]], window_s: float) -> EncodedSpeech:
         """Encodes segments side by side in one window.
 
@@ -133,12 +118,12 @@ class WhisperEncoder:
             window_s: the window, from a `WindowPolicy`.
 
         Raises:
-            FeatureError: see `log_mel`; also for an empty batch.
+            FeatureError: see `LogMel.of`; also for an empty batch.
         """
         if not segments:
             raise FeatureError("nothing to encode: the batch is empty")
         # On a CPU one segment already fills the cores, and what more of them need does not fit the caches.
-        each = [self._session.run(None, {_MEL: self.log_mel(segment, window_s)[None]}) for segment in segments]
+        each = [self._session.run(None, {_MEL: self._log_mel.of(segment, window_s)[None]}) for segment in segments]
         together = {
             layer: np.concatenate(own) for layer, own in zip(self._outputs, zip(*each, strict=True), strict=True)
         }

@@ -31,7 +31,9 @@ _LOCK_FILE: Final = ".lock"
 _SCRATCH: Final = ".incoming-"
 _DIGEST_CHARACTERS: Final = 16
 _READABLE: Final = 0o644
-_KEPT: Final = ("engine-", "weights-")
+KERNELS: Final = "kernels-"
+"""In front of an engine's file, what cards have compiled for it."""
+_KEPT: Final = ("engine-", "weights-", KERNELS)
 """What names of files begin with that an engine consists of."""
 
 
@@ -106,15 +108,15 @@ class EngineStore:
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.folder / f"engine-{sha256[:_DIGEST_CHARACTERS]}{suffix}"
         stamp: dict[str, Any] = {"file": path.name, "sha256": sha256, "facts": dict(facts)}
-        current = {path.name}
+        current = {path.name, KERNELS + path.stem}
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             if weights is not None:
                 stamp["weights"] = {"file": weights.name, "sha256": _sha256(weights)}
                 current.add(weights.name)
                 _move(weights, self.folder / weights.name)
-            _publish(path, content)
-            _publish(self.folder / _STAMP_FILE, (json.dumps(stamp, indent=2) + "\n").encode())
+            publish(path, content)
+            publish(self.folder / _STAMP_FILE, (json.dumps(stamp, indent=2) + "\n").encode())
         self._clean(current)
         with suppress(OSError):
             prune(self.folder, _STAMP_FILE, _LOCK_FILE)
@@ -213,8 +215,12 @@ def _move(path: Path, to: Path) -> None:
     path.replace(to)
 
 
-def _publish(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+def publish(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, in the place of what was there; others may read it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     handle, scratch = tempfile.mkstemp(prefix=_SCRATCH, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

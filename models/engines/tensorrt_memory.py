@@ -6,13 +6,11 @@ Both save time and change no answer: what cannot be read or written is done with
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.engines.store import engine_cache
+from models.engines.store import KERNELS, engine_cache, publish
 from models.engines.tensorrt_library import Library
 
 _LOG: Final = logging.getLogger(__name__)
@@ -37,14 +35,7 @@ class Memory:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                Path(scratch).replace(self.path)
-            except BaseException:
-                Path(scratch).unlink(missing_ok=True)
-                raise
+            publish(self.path, content)
         except OSError as error:
             _LOG.info("what TensorRT learnt is not kept in %s: %s", self.path, error)
 
@@ -56,4 +47,4 @@ def kernel_times(library: Library) -> Memory:
 
 def compiled_kernels(engine: Path) -> Memory:
     """Kernels that cards of this machine compiled for an engine, beside its file."""
-    return Memory(engine.with_name(f"kernels-{engine.stem}"))
+    return Memory(engine.with_name(KERNELS + engine.stem))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from models.engines.store import EngineStore
+from models.engines.tensorrt_memory import compiled_kernels
 
 CONTENT = bytes(range(256)) * 64
 
@@ -55,6 +56,15 @@ def test_a_new_engine_takes_the_place_of_the_old(store: EngineStore) -> None:
     assert found is not None
     assert found.content == CONTENT[::-1]
     assert {p.name for p in store.folder.iterdir()} == {"engine.json", path.name}
+
+
+def test_kernels_go_with_the_engine_they_were_compiled_for(store: EngineStore) -> None:
+    kernels = compiled_kernels(store.keep(CONTENT, ".engine", {}))
+    kernels.keep(b"compiled")
+    store.keep(CONTENT, ".engine", {"checked": True})
+    assert kernels.recall() == b"compiled"
+    store.keep(CONTENT[::-1], ".engine", {})
+    assert kernels.recall() is None
 
 
 @pytest.mark.parametrize(
