@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import MappingProxyType, TracebackType
@@ -33,7 +34,7 @@ from streaming.errors import (
     StreamingError,
     UnknownSessionError,
 )
-from streaming.events import ErrorEvent, Event, SessionStarted, parse_event
+from streaming.events import ErrorEvent, Event, ResumeInfo, SessionStarted, parse_event
 
 LISTEN_PATH: Final = "/v1/listen"
 EVENTS_PATH: Final = "/v1/events"
@@ -97,7 +98,7 @@ class _Connection(AsyncIterator[Event]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._socket.close()
+        await _close(self._socket)
 
     @property
     def _socket(self) -> ClientConnection:
@@ -180,6 +181,7 @@ class ListenClient(_Connection):
         super().__init__(url, LISTEN_PATH, query, token)
         self._audio = audio
         self._started: SessionStarted | None = None
+        self._resume: ResumeInfo | None = None
         self._started_told = False
 
     async def __aenter__(self) -> Self:
@@ -191,17 +193,18 @@ class ListenClient(_Connection):
             if not isinstance(first, SessionStarted):
                 raise ProtocolError(f"the server began with '{first.type}' and not with 'session.started'")
         except StopAsyncIteration:
-            await self._socket.close()
+            await _close(self._socket)
             raise ConnectionFailedError(f"{self._url} closed before the session began: try again") from None
         except StreamingError:
-            await self._socket.close()
+            await _close(self._socket)
             raise
-        self._started = first
+        self._started = first.model_copy(update={"resume": None})
+        self._resume = first.resume
         return self
 
     @property
     def started(self) -> SessionStarted:
-        """What the server said about the session.
+        """What the server said about the session, less the token that is for the client alone.
 
         Raises:
             ConnectionFailedError: the client is not connected.
@@ -282,6 +285,15 @@ class EventsClient(_Connection):
         if after is not None:
             query["after"] = str(after)
         super().__init__(url, EVENTS_PATH, query, token)
+
+
+async def _close(socket: ClientConnection) -> None:
+    """Closes in order, and throws away what nobody will read: full of it, it would not hear the goodbye."""
+    closing = asyncio.create_task(socket.close())
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await socket.recv()
+    await closing
 
 
 def _with_path(url: str, path: str) -> str:

@@ -45,6 +45,8 @@ class ServerSettings(SettingsSection):
     """Events that wait for one slow subscriber."""
     idle_timeout_s: float = Field(default=60.0, ge=1, le=86_400)
     """A session without audio or keepalive for so long is closed."""
+    resume_s: float = Field(default=20.0, ge=0, le=3600)
+    """How long a session whose connection broke waits for its client; 0 to end it at once."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=600)
     """How long a stopping server waits for what is in flight."""
 

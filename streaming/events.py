@@ -75,6 +75,15 @@ class Limits(_Wire):
     """Past events a subscriber can ask for again."""
 
 
+class ResumeInfo(_Wire):
+    """How a session is taken up again after its connection broke."""
+
+    token: str
+    """Given as `resume` to `/v1/listen`; a secret of the session's owner."""
+    within_s: Seconds
+    """How long the session waits."""
+
+
 class WordInfo(_Wire):
     """One word on the audio clock."""
 
@@ -172,6 +181,20 @@ class SessionStarted(_SessionEvent):
     audio: AudioInfo
     model: ModelInfo
     limits: Limits
+    resume: ResumeInfo | None = None
+    """For whoever sends the audio; null for all others, and where sessions end with their connection."""
+
+
+class SessionResumed(_SessionEvent):
+    """The first message on a connection that takes a session up again; what the client missed follows.
+
+    It belongs to the connection, not to the session's numbered events: its `seq` is that of the last event which the
+    client says it has.
+    """
+
+    type: Literal["session.resumed"] = "session.resumed"
+    received_samples: Count
+    """Of each channel, at the session's rate, since its beginning: what comes behind them is to be sent."""
 
 
 class SpeechStarted(_ChannelEvent):
@@ -266,7 +289,7 @@ class SessionEnded(_SessionEvent):
 
 
 SpeechEvent = SpeechStarted | TranscriptEvent | EmotionEvent | SpeechEnded
-Event = SessionStarted | SpeechEvent | Degraded | ErrorEvent | SessionEnded
+Event = SessionStarted | SessionResumed | SpeechEvent | Degraded | ErrorEvent | SessionEnded
 _EVENTS: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 

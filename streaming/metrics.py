@@ -34,11 +34,13 @@ class Metrics:
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
         self.sessions = self._gauge("medusa_sessions", "Sessions open now.")
+        self.parked = self._gauge("medusa_sessions_parked", "Open sessions that wait for their client to come back.")
         self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now, sinks included.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
         self.lag_s = self._histogram("medusa_lag_seconds", "Age of the oldest unanswered final, when audio arrives.")
         self.sessions_started = self._counter("medusa_sessions_started", "Sessions begun.")
         self.sessions_ended = self._counter("medusa_sessions_ended", "Sessions ended, by reason.", "reason")
+        self.sessions_resumed = self._counter("medusa_sessions_resumed", "Sessions taken up again by their client.")
         self.refused = self._counter("medusa_refused", "Connections turned away, by error code.", "code")
         self.audio_s = self._counter("medusa_audio_seconds", "Audio received, on the sessions' clocks.")
         self.segments = self._counter("medusa_segments", "Segments of speech that ended.")
@@ -66,10 +68,13 @@ class Metrics:
     def _histogram(self, name: str, what: str) -> Histogram:
         return Histogram(name, what, buckets=_LATENCY_BUCKETS_S, registry=self.registry)
 
-    def watch(self, *, queue_depth: Callable[[], int], subscribers: Callable[[], int]) -> None:
+    def watch(
+        self, *, queue_depth: Callable[[], int], subscribers: Callable[[], int], parked: Callable[[], int]
+    ) -> None:
         """Reads these figures whenever the metrics are asked for."""
         self.queue_depth.set_function(queue_depth)
         self.subscribers.set_function(subscribers)
+        self.parked.set_function(parked)
 
     def observe(self, event: Event) -> None:
         """Counts an event that is being published."""

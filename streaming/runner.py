@@ -14,6 +14,7 @@ from typing import Final
 from streaming.actions import Action, Discard, Emit, Promote, Submit
 from streaming.audio.sources import AudioFormat
 from streaming.errors import StreamingError
+from streaming.events import SessionResumed
 from streaming.faults import where
 from streaming.hub import EventHub
 from streaming.metrics import Metrics
@@ -73,6 +74,7 @@ class SessionRunner:
         self._utc_now = utc_now
         self._max_outstanding = max_outstanding
         self._bytes_per_s = audio.bytes_per_s
+        self._rate_hz = audio.rate_hz
         self._steps: deque[Callable[[], Sequence[Action]]] = deque()
         self._stepping = False
         self._finals: dict[int, float] = {}
@@ -125,6 +127,28 @@ class SessionRunner:
         """Ignores audio from now on; a `receive` that waits for the recogniser returns."""
         self._deaf = True
         self._answered.set()
+
+    def hear_again(self) -> None:
+        """Takes audio again, after `interrupt` or `stop_hearing`, unless the session is over."""
+        self._deaf = self.finished
+
+    def interrupt(self) -> None:
+        """The connection broke: half a sample at its end is forgotten, and no audio is taken before `hear_again`."""
+        self.stop_hearing()
+        self._session.interrupt()
+
+    def resumed_after(self, seq: int) -> SessionResumed:
+        """What a connection is told that takes the session up again.
+
+        Args:
+            seq: of the last event it has.
+        """
+        return SessionResumed(
+            session=self.session_id,
+            seq=seq,
+            time_s=self._session.received_samples / self._rate_hz,
+            received_samples=self._session.received_samples,
+        ).stamped(self._utc_now())
 
     def flush(self) -> None:
         """Ends open speech now; its finals follow."""

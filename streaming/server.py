@@ -35,6 +35,7 @@ _LINGER_S: Final = 5.0
 _QUIET_S: Final = 0.5
 """A peer that was cut short and has sent nothing for so long has stopped sending."""
 _BACKLOG: Final = 128
+_LOST: Final = 1006
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,12 @@ class _LingeringWebSocket(WebSocketsSansIOProtocol):
     """
 
     _cut_short = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.handshake_complete and not self.disconnected:
+            # RFC 6455, section 7.1.5: uvicorn's 1005 stands for a close frame without a code, and there was none.
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": _LOST})
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._cut_short:

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from streaming.audio.vad import VoiceActivityDetector, make_vad
@@ -15,6 +14,7 @@ from streaming.config import Settings, VadSettings
 from streaming.errors import CapacityError, ServerError, StreamingError
 from streaming.faults import where
 from streaming.hub import EventHub
+from streaming.live_sessions import LiveSession, LiveSessions, Patience
 from streaming.metrics import MeasuredRecognizer, Metrics
 from streaming.protocols.native import ListenRequest
 from streaming.recognition.batcher import Batcher
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 _SESSION_ID_BYTES: Final = 8
+_GRACE_SHARE: Final = 0.8
+"""Of the time a stopping server has, what finals may take; the rest is for sending them."""
+_STOPPING: Final = "the server is stopping: connect to another, or try again later"
 
 
 def new_session_id() -> str:
@@ -65,6 +68,15 @@ class LiveService:
         )
         self.stopping: Final = asyncio.Event()
         """Set once no session is taken any more."""
+        grace_s = settings.server.shutdown_grace_s
+        self.patience: Final = Patience(usual_s=settings.server.idle_timeout_s, shutdown_s=_GRACE_SHARE * grace_s)
+        """With finals that nobody waits for on a socket; subscribers may, but not for ever."""
+        self.sessions: Final = LiveSessions(
+            limit=settings.server.max_sessions,
+            resume_s=settings.server.resume_s,
+            patience=self.patience,
+            stopping=self.stopping,
+        )
         self._load = load
         self._clock = clock
         self._vad = vad
@@ -73,9 +85,6 @@ class LiveService:
         self._loading: asyncio.Task[None] | None = None
         self._recognizer: Recognizer | None = None
         self._batcher: Batcher | None = None
-        self._open = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def ready(self) -> bool:
@@ -106,7 +115,11 @@ class LiveService:
         batcher = Batcher(recognizer, self.settings.batcher, clock=self._clock)
         await batcher.start()
         self._recognizer, self._batcher = recognizer, batcher
-        self.metrics.watch(queue_depth=lambda: batcher.depth, subscribers=lambda: self.hub.subscribers)
+        self.metrics.watch(
+            queue_depth=lambda: batcher.depth,
+            subscribers=lambda: self.hub.subscribers,
+            parked=lambda: self.sessions.parked,
+        )
 
     async def _run_sink(self, sink: Sink) -> None:
         try:
@@ -116,33 +129,20 @@ class LiveService:
         except Exception as error:  # noqa: BLE001 - a sink's trouble is its own
             _LOG.error("%s stopped by a fault: %s", type(sink).__name__, where(error))
 
-    @contextmanager
-    def session(self, request: ListenRequest, session_id: str) -> Iterator[SessionRunner]:
-        """A started session, counted as open inside the `with` block; the block must see that it is closed.
+    def open_session(self, request: ListenRequest, session_id: str) -> LiveSession:
+        """A started session in a place of its own.
+
+        Whoever opened it hands it back in the end, to `sessions.park` or `sessions.leave`.
 
         Raises:
             CapacityError: all places are taken, or the service is warming up or stopping.
             StreamingError: the session cannot be as requested.
         """
-        runner = self._new_runner(request, session_id)
-        self._open += 1
-        self._idle.clear()
-        try:
-            runner.start()
-            yield runner
-        finally:
-            self._open -= 1
-            if not self._open:
-                self._idle.set()
-
-    def _new_runner(self, request: ListenRequest, session_id: str) -> SessionRunner:
         if self.stopping.is_set():
-            raise CapacityError("the server is stopping: connect to another, or try again later")
+            raise CapacityError(_STOPPING)
         if self._recognizer is None or self._batcher is None:
             raise CapacityError("the server is warming up: try again in a few seconds")
-        limit = self.settings.server.max_sessions
-        if self._open >= limit:
-            raise CapacityError(f"all {limit} sessions are taken: try again later, or raise [server] max_sessions")
+        self.sessions.make_room()
         session = Session(
             session_id,
             self.settings,
@@ -153,9 +153,25 @@ class LiveService:
             model=self._recognizer.model,
             vad=self._vad,
         )
-        return SessionRunner(
+        runner = SessionRunner(
             session, self._batcher, self.hub, audio=request.audio, metrics=self.metrics, clock=self._clock
         )
+        live = self.sessions.enter(runner)
+        runner.start()
+        return live
+
+    async def resume_session(self, token: str) -> LiveSession:
+        """A session whose connection broke, handed to another; to be handed back like one that was opened.
+
+        Raises:
+            CapacityError: the service is stopping, or the session's old connection does not let go.
+            UnknownSessionError: there is none with this token, or not any more.
+        """
+        if self.stopping.is_set():
+            raise CapacityError(_STOPPING)
+        live = await self.sessions.take_over(token)
+        self.metrics.sessions_resumed.inc()
+        return live
 
     async def drain(self) -> None:
         """Takes no more sessions, lets the open ones finish within `[server] shutdown_grace_s`, then ends all else.
@@ -167,9 +183,10 @@ class LiveService:
         deadline_s = self._clock() + grace_s
         try:
             async with asyncio.timeout(grace_s):
-                await self._idle.wait()
+                await self.sessions.wait_empty()
         except TimeoutError:
-            _LOG.warning("%d session(s) did not finish within %g s", self._open, grace_s)
+            _LOG.warning("not every session finished within %g s: %d still hold a place", grace_s, len(self.sessions))
+            await self.sessions.aclose()
         self.hub.close()
         if self._sink_tasks:
             _, late = await asyncio.wait(self._sink_tasks, timeout=max(0.0, deadline_s - self._clock()))

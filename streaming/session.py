@@ -164,6 +164,15 @@ class Session:
                 channel.hear(samples, now_s)
         return self._outbox.take()
 
+    @property
+    def received_samples(self) -> int:
+        """Samples of each channel that were heard, at the session's rate."""
+        return self._received
+
+    def interrupt(self) -> None:
+        """The connection broke: the next audio begins behind the last whole sample."""
+        self._decoder.flush()
+
     def flush(self, now_s: float) -> list[Action]:
         """Ends open speech now; the session goes on.
 

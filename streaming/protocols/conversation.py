@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from streaming.auth import Gate, Scope, presented_token
 from streaming.errors import StreamingError
-from streaming.events import ErrorEvent
+from streaming.events import ErrorEvent, Event
 from streaming.subscription import Subscription
 
 DONE: Final = 1000
@@ -51,13 +52,20 @@ def check_access(websocket: WebSocket, gate: Gate, scope: Scope) -> None:
     gate.check(scope, token=token, origin=websocket.headers.get("origin"))
 
 
-async def forward(websocket: WebSocket, events: Subscription) -> None:
+async def forward(
+    websocket: WebSocket, events: Subscription, *, own: Callable[[Event], Event] = lambda event: event
+) -> None:
     """Sends events until there will be no more, or the peer is gone.
+
+    Args:
+        websocket: the peer.
+        events: what it gets.
+        own: makes of an event what this peer is told.
 
     Raises:
         SlowConsumerError: the peer takes them too slowly; noticed also while it takes nothing at all.
     """
-    sending = asyncio.create_task(_send_all(websocket, events))
+    sending = asyncio.create_task(_send_all(websocket, events, own))
     overflowing = asyncio.create_task(events.wait_overflow())
     try:
         await asyncio.wait({sending, overflowing}, return_when=asyncio.FIRST_COMPLETED)
@@ -68,10 +76,10 @@ async def forward(websocket: WebSocket, events: Subscription) -> None:
         await cancel(sending, overflowing)
 
 
-async def _send_all(websocket: WebSocket, events: Subscription) -> None:
+async def _send_all(websocket: WebSocket, events: Subscription, own: Callable[[Event], Event]) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # Starlette's ways to say that the peer is gone
         async for event in events:
-            await websocket.send_text(event.to_json())
+            await websocket.send_text(own(event).to_json())
 
 
 async def send_error(websocket: WebSocket, session_id: str, error: StreamingError) -> None:
@@ -86,6 +94,11 @@ async def send_error(websocket: WebSocket, session_id: str, error: StreamingErro
         message=str(error),
         retryable=error.retryable,
     ).stamped(datetime.now(UTC))
+    await send_event(websocket, event)
+
+
+async def send_event(websocket: WebSocket, event: Event) -> None:
+    """Sends an event of the connection's own, if the peer takes it in time."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
         async with asyncio.timeout(SEND_PATIENCE_S):
             await websocket.send_text(event.to_json())

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
 
 from starlette.types import Message as AsgiMessage
 from starlette.websockets import WebSocket
 
 from streaming.auth import Gate, Scope
 from streaming.errors import AuthorisationError, ProtocolError, SlowConsumerError, StreamingError
+from streaming.events import Event, SessionStarted
 from streaming.faults import where
+from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
 from streaming.protocols import conversation as ws
-from streaming.protocols.native import Audio, Close, Flush, KeepAlive, ListenRequest, read_message
+from streaming.protocols.native import Audio, Close, Flush, KeepAlive, ResumeRequest, read_message, read_query
 from streaming.runner import SessionRunner
 from streaming.service import LiveService, new_session_id
 from streaming.subscription import Subscription
 
 _LOG: Final = logging.getLogger(__name__)
-_GRACE_SHARE: Final = 0.8
-"""Of the time a stopping server has, what finals may take; the rest is for sending them."""
+_LEFT: Final = (1000, 1001, 1005)
+"""Close codes of a client that means to go: done, leaving the page, and none given."""
 
 
 class MessageTooLargeError(ProtocolError):
@@ -39,6 +42,8 @@ class _Ending:
     goodbye: ws.Goodbye
     patience_s: float | None
     """How long finals may take; None for as long as they need."""
+    resumable: bool = False
+    """Whether the session waits for its client to come back."""
 
 
 class ListenEndpoint:
@@ -50,17 +55,21 @@ class ListenEndpoint:
         server = service.settings.server
         self._idle_timeout_s = server.idle_timeout_s
         self._max_message_bytes = server.max_message_bytes
-        patience_s = server.idle_timeout_s  # where nobody waits on the socket; subscribers may, but not for ever
+        usual_s, shutdown_s = service.patience.usual_s, service.patience.shutdown_s
+        gone = ws.Goodbye(ws.DONE, "disconnected")
         self._done = _Ending("client_close", ws.Goodbye(ws.DONE, "done"), None)
         self._idle = _Ending("idle_timeout", ws.Goodbye(ws.DONE, "idle for too long"), None)
         self._refused = _Ending("protocol_error", ws.Goodbye(ws.REFUSED, "protocol: see the error event"), None)
-        self._gone = _Ending("disconnected", ws.Goodbye(ws.DONE, "disconnected"), patience_s)
-        self._too_large = _Ending("message_too_large", ws.Goodbye(ws.TOO_LARGE, "message too large"), patience_s)
-        self._too_slow = _Ending("slow_consumer", ws.Goodbye(ws.TRY_LATER, "too slow"), patience_s)
-        self._broken = _Ending("internal_error", ws.Goodbye(ws.BROKEN, "internal error"), patience_s)
-        self._stopping = _Ending(
-            "shutdown", ws.Goodbye(ws.GOING_AWAY, "the server is stopping"), _GRACE_SHARE * server.shutdown_grace_s
+        self._gone = _Ending(DISCONNECTED, gone, usual_s)
+        self._lost = _Ending(DISCONNECTED, gone, usual_s, resumable=True)
+        self._superseded = _Ending(
+            DISCONNECTED, ws.Goodbye(ws.DONE, "the session goes on in another connection"), usual_s, resumable=True
         )
+        self._too_large = _Ending("message_too_large", ws.Goodbye(ws.TOO_LARGE, "message too large"), usual_s)
+        self._too_slow = _Ending("slow_consumer", ws.Goodbye(ws.TRY_LATER, "too slow"), usual_s, resumable=True)
+        self._broken = _Ending("internal_error", ws.Goodbye(ws.BROKEN, "internal error"), usual_s)
+        self._fault = replace(self._broken, patience_s=0)
+        self._stopping = _Ending(SHUTDOWN, ws.Goodbye(ws.GOING_AWAY, "the server is stopping"), shutdown_s)
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serves one connection from handshake to close."""
@@ -68,11 +77,14 @@ class ListenEndpoint:
         session_id = new_session_id()
         try:
             ws.check_access(websocket, self._gate, Scope.LISTEN)
-            request = ListenRequest.from_query(
+            request = read_query(
                 websocket.query_params.multi_items(), max_channels=self._service.settings.server.max_channels
             )
-            with self._service.session(request, session_id) as runner:
-                goodbye = await self._converse(websocket, runner)
+            if isinstance(request, ResumeRequest):
+                live, after = await self._service.resume_session(request.resume), request.after
+            else:
+                live, after = self._service.open_session(request, session_id), 0
+            goodbye = await self._converse(websocket, live, after)
         except StreamingError as error:
             goodbye = await self._refuse(websocket, session_id, error)
         except Exception as error:  # noqa: BLE001 - one session's fault must not reach the server
@@ -86,21 +98,39 @@ class ListenEndpoint:
             await ws.send_error(websocket, session_id, error)
         return ws.Goodbye.because(error)
 
-    async def _converse(self, websocket: WebSocket, runner: SessionRunner) -> ws.Goodbye:
-        with self._service.hub.subscribe(runner.session_id, after=0) as events:
-            writing = asyncio.create_task(ws.forward(websocket, events))
-            stopping = asyncio.create_task(self._service.stopping.wait())
-            for task in (writing, stopping):  # neither waits for a recogniser that is behind
-                task.add_done_callback(lambda _task: runner.stop_hearing())
-            try:
-                ending = await self._hear(websocket, runner, writing, stopping)
+    async def _converse(self, websocket: WebSocket, live: LiveSession, after: int) -> ws.Goodbye:
+        runner, ending = live.runner, self._fault
+        try:
+            with self._service.hub.subscribe(runner.session_id, after=after) as events:
+                if after:
+                    await ws.send_event(websocket, runner.resumed_after(after))
+                ending, goodbye = await self._follow(websocket, live, events)
+                return goodbye
+        finally:
+            # Last of all: from here on the session may be another connection's.
+            if not (ending.resumable and self._service.sessions.park(live)):
+                await runner.close(ending.reason, patience_s=ending.patience_s)
+                self._service.sessions.leave(live)
+
+    async def _follow(
+        self, websocket: WebSocket, live: LiveSession, events: Subscription
+    ) -> tuple[_Ending, ws.Goodbye]:
+        """Serves the session's connection for as long as there is one, and says how it went."""
+        runner = live.runner
+        writing = asyncio.create_task(ws.forward(websocket, events, own=partial(_with_token, live)))
+        stopping = asyncio.create_task(self._service.stopping.wait())
+        superseded = asyncio.create_task(live.superseded.wait())
+        writing.add_done_callback(partial(_after_writing, runner))
+        for task in (stopping, superseded):  # neither waits for a recogniser that is behind
+            task.add_done_callback(lambda _task: runner.stop_hearing())
+        try:
+            ending = await self._hear(websocket, runner, writing, stopping, superseded)
+            if not (ending.resumable and self._service.sessions.waits_for(live)):
                 await runner.close(ending.reason, patience_s=ending.patience_s)
                 await asyncio.wait({writing}, timeout=ws.SEND_PATIENCE_S)
-                return self._goodbye(ending, runner, events)
-            finally:
-                await ws.cancel(writing, stopping)
-                if not runner.finished:
-                    await runner.close("internal_error", patience_s=0)
+            return ending, self._goodbye(ending, runner, events)
+        finally:
+            await ws.cancel(writing, stopping, superseded)
 
     def _goodbye(self, ending: _Ending, runner: SessionRunner, events: Subscription) -> ws.Goodbye:
         if events.overflowed:
@@ -113,22 +143,28 @@ class ListenEndpoint:
         runner: SessionRunner,
         writing: asyncio.Task[None],
         stopping: asyncio.Task[bool],
+        superseded: asyncio.Task[bool],
     ) -> _Ending:
         """Hands audio and controls to the session until there is a reason to stop."""
+        waited: set[asyncio.Task[Any]] = {writing, stopping, superseded}
         while True:
             receiving = asyncio.create_task(websocket.receive())
             try:
-                await asyncio.wait(
-                    {receiving, writing, stopping},
-                    timeout=self._idle_timeout_s,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if writing.done():
-                    return self._why_writing_ended(runner, writing)
-                if stopping.done():
-                    return self._stopping
-                if not receiving.done():
-                    return self._idle
+                while not receiving.done():
+                    done, _ = await asyncio.wait(
+                        {receiving, *waited}, timeout=self._idle_timeout_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if stopping.done():
+                        return self._stopping
+                    if superseded.done():
+                        return self._superseded
+                    if not done:
+                        return self._idle
+                    if writing in done:
+                        waited.remove(writing)
+                        ending = self._why_writing_ended(runner, writing)
+                        if ending is not None:
+                            return ending
                 ending = await self._take(receiving.result(), runner)
             finally:
                 if not receiving.done():
@@ -136,16 +172,21 @@ class ListenEndpoint:
             if ending is not None:
                 return ending
 
-    def _why_writing_ended(self, runner: SessionRunner, writing: asyncio.Task[None]) -> _Ending:
+    def _why_writing_ended(self, runner: SessionRunner, writing: asyncio.Task[None]) -> _Ending | None:
+        """None where the peer is gone: what it sent before is still to be read, and at its end how it went."""
         error = writing.exception()
         if isinstance(error, SlowConsumerError):
             return self._too_slow
-        return self._gone if error is None and not runner.broken else self._broken
+        if error is not None or runner.broken:
+            return self._broken
+        return self._gone if runner.finished else None
 
     async def _take(self, message: AsgiMessage, runner: SessionRunner) -> _Ending | None:
         if message["type"] == "websocket.disconnect":
-            if message.get("code") != ws.TOO_LARGE:
+            if message.get("code") in _LEFT:
                 return self._gone
+            if message.get("code") != ws.TOO_LARGE:
+                return self._lost
             runner.report(
                 MessageTooLargeError(f"a message is larger than {self._max_message_bytes} bytes: send it in pieces")
             )
@@ -165,3 +206,16 @@ class ListenEndpoint:
             runner.report(error)
             return self._refused
         return None
+
+
+def _after_writing(runner: SessionRunner, writing: asyncio.Task[None]) -> None:
+    """Hears no more, unless all that happened is that the peer went: what it sent before still counts."""
+    if runner.finished or writing.cancelled() or writing.exception() is not None:
+        runner.stop_hearing()
+
+
+def _with_token(live: LiveSession, event: Event) -> Event:
+    """Whoever sends the audio is told how to take the session up again, and nobody else."""
+    if isinstance(event, SessionStarted) and live.resume is not None:
+        return event.model_copy(update={"resume": live.resume})
+    return event

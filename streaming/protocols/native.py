@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -26,6 +26,7 @@ _BOOLEANS: Final[Mapping[str, bool]] = MappingProxyType({"true": True, "false": 
 _MAX_CONTROL_CHARACTERS: Final = 1024
 _MAX_QUOTED: Final = 64
 """Characters of a client's value that an error repeats."""
+_RESUME_PARAMETERS: Final = ("resume", "after", "token")
 _PARAMETERS: Final = ("encoding", "rate_hz", "channels", "language", "interim", "roles", "token")
 
 
@@ -77,13 +78,7 @@ class ListenRequest:
             ProtocolError: a parameter is unknown, repeated, or its value cannot be read.
             AudioFormatError: the encoding, rate or channel count is not one we take.
         """
-        given: dict[str, str] = {}
-        for name, value in parameters:
-            if name not in _PARAMETERS:
-                raise ProtocolError(f"unknown parameter {_quoted(name)}: known ones are {', '.join(_PARAMETERS)}")
-            if name in given:
-                raise ProtocolError(f"parameter '{name}' is given twice: give it once")
-            given[name] = value
+        given = _given(parameters, _PARAMETERS)
         channels = _integer("channels", given.get("channels", "1"))
         if not 1 <= channels <= max_channels:
             raise AudioFormatError(f"channels must be 1 to {max_channels}, got {channels}")
@@ -97,6 +92,42 @@ class ListenRequest:
             language=_language(given.get("language", "")),
             interim=_boolean("interim", given.get("interim", "true")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """What a client asks for that takes up a session whose connection broke."""
+
+    resume: str
+    """The session's token, from its `session.started`."""
+    after: int
+    """`seq` of the last event the client has."""
+
+    @classmethod
+    def from_query(cls, parameters: Iterable[tuple[str, str]]) -> ResumeRequest:
+        """Reads the decoded query of `/v1/listen`.
+
+        Raises:
+            ProtocolError: a parameter is unknown here, repeated, or its value cannot be read.
+        """
+        given = _given(parameters, _RESUME_PARAMETERS, "a session is taken up as it was")
+        after = _integer("after", given.get("after", "1"))
+        if after < 1:
+            raise ProtocolError("parameter 'after' is the seq of the last event received, 1 at least, got 0")
+        return cls(resume=given["resume"], after=after)
+
+
+def read_query(parameters: Iterable[tuple[str, str]], *, max_channels: int) -> ListenRequest | ResumeRequest:
+    """What the decoded query of `/v1/listen` asks for: a new session, or one that is there.
+
+    Raises:
+        ProtocolError: see `ListenRequest.from_query` and `ResumeRequest.from_query`.
+        AudioFormatError: likewise.
+    """
+    parameters = list(parameters)
+    if any(name == "resume" for name, _ in parameters):
+        return ResumeRequest.from_query(parameters)
+    return ListenRequest.from_query(parameters, max_channels=max_channels)
 
 
 def read_message(message: str | bytes) -> Message:
@@ -121,6 +152,18 @@ def read_message(message: str | bytes) -> Message:
     if not isinstance(control, dict) or set(control) != {"type"} or control["type"] not in tuple(_CONTROLS):
         raise ProtocolError(f"the control message is not known: text messages are {known}")
     return _CONTROLS[control["type"]]()
+
+
+def _given(parameters: Iterable[tuple[str, str]], known: Sequence[str], why: str = "") -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in parameters:
+        if name not in known:
+            because = f"{why}, and the " if why else ""
+            raise ProtocolError(f"unknown parameter {_quoted(name)}: {because}known ones are {', '.join(known)}")
+        if name in given:
+            raise ProtocolError(f"parameter '{name}' is given twice: give it once")
+        given[name] = value
+    return given
 
 
 def _quoted(value: str) -> str:

@@ -18,6 +18,7 @@ from tests.fakes.broker import free_port
 from tests.fakes.events import EventSource
 
 SPEECH = AudioFormat(Encoding.PCM16, 16_000, 1)
+PROMPT_S = 5.0
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
@@ -150,3 +151,14 @@ async def test_paced_audio_keeps_to_the_clock_however_late_the_timer_is() -> Non
         await client.send_paced(bytes(32_000), clock=lambda: now_s, sleep=oversleep)
 
     assert sent_at == pytest.approx([0.1 * (place + 1) + 0.03 for place in range(10)])
+
+
+async def test_a_client_leaves_at_once_however_much_it_has_not_read() -> None:
+    async def talk(socket: ServerConnection) -> None:
+        source = EventSource()
+        for _ in range(100):
+            await socket.send(source.final().to_json())
+        await socket.wait_closed()
+
+    async with other_server(talk) as url, asyncio.timeout(PROMPT_S), EventsClient(url) as client:
+        await anext(client)

@@ -263,7 +263,7 @@ async def test_no_audio_at_all_gives_a_clean_end() -> None:
 
 
 async def test_a_client_that_vanishes_mid_word_leaves_its_finals_to_subscribers() -> None:
-    async with a_server() as server, EventsClient(server.url) as watcher:
+    async with a_server(resume_s=0) as server, EventsClient(server.url) as watcher:
         async with listen(server) as socket:
             await socket.send(UTTERANCE + pcm(speech(0.5)))
             await until(watcher, "speech.ended")
