@@ -78,6 +78,7 @@ class Outbox:
         language: str | None,
         heard: SpeakerMoments,
         score_emotion: bool,
+        transcribe: bool = True,
     ) -> RecognitionRequest:
         """Asks for recognition of `samples` (`[samples]`, 16 kHz), which begin at `start_sample` of the channel."""
         self._requests += 1
@@ -92,6 +93,7 @@ class Outbox:
             language=language,
             heard=heard,
             score_emotion=score_emotion,
+            transcribe=transcribe,
         )
         self._pending.append(Submit(request))
         return request

@@ -173,6 +173,8 @@ class BatcherSettings(SettingsSection):
     """Audio in one batch, padding included."""
     max_queue: int = Field(default=256, ge=8, le=100_000)
     """Requests that wait; interims go first when it is full."""
+    deadline_ms: int = Field(default=500, ge=50, le=60_000)
+    """How soon finals are to be answered: batches are kept short enough for it."""
     max_wait_ms: int = Field(default=0, ge=0, le=1000)
     """How long a lone request waits for company."""
 

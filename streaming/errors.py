@@ -45,10 +45,18 @@ class RecognitionError(StreamingError):
 
 
 class CapacityError(StreamingError):
-    """The server cannot take another session now."""
+    """The server cannot take another session now.
+
+    Attributes:
+        retry_after_s: when to try again, where that can be estimated.
+    """
 
     code = "capacity"
     retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnknownSessionError(StreamingError):

@@ -267,6 +267,8 @@ class Degraded(_EventBase):
     dropped_interims: Count
     """Since the last such event."""
     lag_ms: Milliseconds
+    step: Literal["none", "slower_interims", "wordless_interims", "finals_only"] | None = None
+    """What is given up from now on, where that has changed; null where this event is not about it."""
 
 
 class ErrorEvent(_EventBase):
@@ -278,6 +280,8 @@ class ErrorEvent(_EventBase):
     message: str
     """What was wrong and what to do about it, for people."""
     retryable: bool
+    retry_after_s: Seconds | None = None
+    """When to try again, where that can be estimated."""
 
 
 class SessionEnded(_SessionEvent):

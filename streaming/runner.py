@@ -19,6 +19,7 @@ from streaming.faults import where
 from streaming.hub import EventHub
 from streaming.metrics import Metrics
 from streaming.recognition.batcher import Batcher
+from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome, RecognitionShed, RequestKind
 from streaming.session import Session
 
@@ -81,6 +82,7 @@ class SessionRunner:
         self._lagging = False
         self._shed = 0
         self._overload_told_s = float("-inf")
+        self._degradation = Degradation.NONE
         self._deaf = False
         self._answered = asyncio.Event()
         self._finished = asyncio.Event()
@@ -230,6 +232,9 @@ class SessionRunner:
         now_s = self._clock()
         lag_s = now_s - next(iter(self._finals.values()), now_s)
         self._metrics.lag_s.observe(lag_s)
+        if self._batcher.step is not self._degradation:
+            self._degradation = self._batcher.step
+            self._step(partial(self._session.pace, self._degradation, lag_s * _MS_PER_S))
         if self._shed and now_s - self._overload_told_s >= OVERLOAD_NOTICE_S:
             dropped, self._shed, self._overload_told_s = self._shed, 0, now_s
             self._step(lambda: self._session.degrade("overload", dropped, lag_s * _MS_PER_S))

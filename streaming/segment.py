@@ -96,9 +96,10 @@ class Segment:
         """Whether it has ended and its answer is there."""
         return self._ending is not None and self._answer is not None
 
-    def ask_interim(self, stretch: Stretch, known: Known) -> None:
-        """Asks what was said so far."""
-        self._interim = (self._submit(RequestKind.INTERIM, stretch, known), stretch)
+    def ask_interim(self, stretch: Stretch, known: Known, *, words: bool = True) -> None:
+        """Asks how it was said so far and, with `words`, what; nothing where neither is wanted."""
+        if words or self._speaker.scored:
+            self._interim = (self._submit(RequestKind.INTERIM, stretch, known, words=words), stretch)
 
     def pause(self, stretch: Stretch, known: Known) -> None:
         """Speech paused: asks for what becomes the final if the pause becomes the end."""
@@ -186,7 +187,8 @@ class Segment:
 
     def _show_interim(self, result: RecognitionResult, stretch: Stretch, now_s: float) -> None:
         self._tally.interims += 1
-        self._emit(TranscriptEvent, **interim_transcript(result, self._agreement.push(result.transcript.words)))
+        if result.request.transcribe:
+            self._emit(TranscriptEvent, **interim_transcript(result, self._agreement.push(result.transcript.words)))
         if self._speaker.scored and result.emotion is not None:
             latency = self._latency(result, stretch, stretch.arrived_s, now_s)
             label = self._hysteresis.push(self._label(result, stretch))
@@ -204,7 +206,7 @@ class Segment:
             total_ms=1000 * (now_s - stretch.arrived_s),
         )
 
-    def _submit(self, kind: RequestKind, stretch: Stretch, known: Known) -> RecognitionRequest:
+    def _submit(self, kind: RequestKind, stretch: Stretch, known: Known, *, words: bool = True) -> RecognitionRequest:
         return self._outbox.submit(
             kind,
             stretch.samples,
@@ -214,6 +216,7 @@ class Segment:
             language=known.language,
             heard=known.heard,
             score_emotion=self._speaker.scored,
+            transcribe=words,
         )
 
     def _emit(self, event: type[SpeechEvent], **fields: Any) -> None:

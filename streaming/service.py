@@ -76,6 +76,7 @@ class LiveService:
             resume_s=settings.server.resume_s,
             patience=self.patience,
             stopping=self.stopping,
+            on_change=self._count_sessions,
         )
         self._load = load
         self._clock = clock
@@ -112,7 +113,7 @@ class LiveService:
     async def _warm_up(self) -> None:
         recognizer = MeasuredRecognizer(await asyncio.to_thread(self._load), self.metrics)
         await asyncio.to_thread(recognizer.warm_up)
-        batcher = Batcher(recognizer, self.settings.batcher, clock=self._clock)
+        batcher = Batcher(recognizer, self.settings.batcher, clock=self._clock, interim_s=self.settings.asr.interim_s)
         await batcher.start()
         self._recognizer, self._batcher = recognizer, batcher
         self.metrics.watch(
@@ -135,7 +136,8 @@ class LiveService:
         Whoever opened it hands it back in the end, to `sessions.park` or `sessions.leave`.
 
         Raises:
-            CapacityError: all places are taken, or the service is warming up or stopping.
+            CapacityError: all places are taken, one more would make the finals of all others late, or the service is
+                warming up or stopping.
             StreamingError: the session cannot be as requested.
         """
         if self.stopping.is_set():
@@ -143,6 +145,7 @@ class LiveService:
         if self._recognizer is None or self._batcher is None:
             raise CapacityError("the server is warming up: try again in a few seconds")
         self.sessions.make_room()
+        self._batcher.check_room(len(self.sessions))
         session = Session(
             session_id,
             self.settings,
@@ -159,6 +162,10 @@ class LiveService:
         live = self.sessions.enter(runner)
         runner.start()
         return live
+
+    def _count_sessions(self, sessions: int) -> None:
+        if self._batcher is not None:
+            self._batcher.session_count(sessions)
 
     async def resume_session(self, token: str) -> LiveSession:
         """A session whose connection broke, handed to another; to be handed back like one that was opened.

@@ -30,6 +30,7 @@ from streaming.events import (
     SessionStarted,
     Totals,
 )
+from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome
 from streaming.segment import Speaker
 
@@ -229,6 +230,22 @@ class Session:
         if self._state in (_State.OPEN, _State.CLOSING):
             self._outbox.emit(
                 Degraded, channel=None, role=None, reason=reason, dropped_interims=dropped_interims, lag_ms=lag_ms
+            )
+        return self._outbox.take()
+
+    def pace(self, step: Degradation, lag_ms: float) -> list[Action]:
+        """Gives up so much from now on, and tells the client; nothing once the session has ended."""
+        for channel in self._channels:
+            channel.pace(step)
+        if self._state in (_State.OPEN, _State.CLOSING):
+            self._outbox.emit(
+                Degraded,
+                channel=None,
+                role=None,
+                reason="overload",
+                dropped_interims=0,
+                lag_ms=lag_ms,
+                step=step.name.lower(),
             )
         return self._outbox.take()
 

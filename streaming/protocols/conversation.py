@@ -93,6 +93,7 @@ async def send_error(websocket: WebSocket, session_id: str, error: StreamingErro
         code=error.code,
         message=str(error),
         retryable=error.retryable,
+        retry_after_s=getattr(error, "retry_after_s", None),
     ).stamped(datetime.now(UTC))
     await send_event(websocket, event)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from streaming.recognition.transcriber import Transcriber
 
 _LOG: Final = logging.getLogger(__name__)
+_NO_WORDS: Final = Transcript("", (), "", 0.0, 0.0, 0.0)
+"""Of a request that does without: nothing is claimed to have been said, or not to have been."""
 _WARM_UP_SAID: Final = Transcript("well then", (), "en", 1.0, 0.0, 0.0)
 
 Features = NDArray[np.float32]
@@ -135,7 +137,7 @@ class SpeechEmotionRecognizer:
         if not batch:
             return []
         encoded = self._encoder.encode([request.samples for request in batch], windows.pop())
-        transcripts = self._transcriber.transcribe(batch, encoded)
+        transcripts = self._transcripts(batch, encoded)
         scored = [
             row
             for row, (request, said) in enumerate(zip(batch, transcripts, strict=True))
@@ -147,6 +149,13 @@ class SpeechEmotionRecognizer:
             emotion, moments = emotions.get(row, (None, UNHEARD))
             results.append(RecognitionResult(request, said, emotion, moments=moments))
         return results
+
+    def _transcripts(self, batch: Sequence[RecognitionRequest], encoded: EncodedSpeech) -> list[Transcript]:
+        """What was said, where words are wanted."""
+        if not any(request.transcribe for request in batch):
+            return [_NO_WORDS] * len(batch)
+        said = self._transcriber.transcribe(batch, encoded)
+        return [one if request.transcribe else _NO_WORDS for request, one in zip(batch, said, strict=True)]
 
     def warm_up(self) -> None:
         """Runs the shortest length bucket once, as interim and as final: what is slow once is slow in any bucket."""

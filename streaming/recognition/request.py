@@ -44,6 +44,8 @@ class RecognitionRequest:
     """ISO 639-1 code, or None to detect it."""
     score_emotion: bool = True
     """False on channels whose role is transcribed only."""
+    transcribe: bool = True
+    """False where an interim does without words, because too much is asked of the recogniser."""
     heard: SpeakerMoments = field(default_factory=lambda: UNHEARD, repr=False, compare=False)
     """What the channel's earlier finals told of its speaker."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -33,12 +34,13 @@ async def a_server(
     sinks: Sequence[Sink] = (),
     warm: bool = True,
     mqtt: dict[str, Any] | None = None,
+    clock: Callable[[], float] = time.monotonic,
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
     """A server for as long as the block runs; keywords go to `[server]`."""
     settings = Settings.model_validate({"server": {"port": 0, **server}, "mqtt": mqtt or {}})
     chosen = load or (lambda: recognizer or FakeRecognizer())
-    async with running_server(settings, chosen, sinks=sinks, vad=vad) as running:
+    async with running_server(settings, chosen, sinks=sinks, vad=vad, clock=clock) as running:
         if warm:
             await asyncio.wait_for(running.service.warm(), PATIENCE_S)
         yield running

@@ -16,6 +16,7 @@ from streaming.config import Settings, VadSettings
 from streaming.errors import ProtocolError
 from streaming.events import Degraded, ErrorEvent, Event, ModelInfo, SessionEnded
 from streaming.hub import EventHub
+from streaming.recognition.degradation import Degradation
 from streaming.runner import LAG_NOTICE_S, SessionRunner
 from streaming.session import Session
 from tests.fakes.batcher import HeldBatcher
@@ -258,3 +259,13 @@ async def test_audio_time_counts_as_it_arrives() -> None:
     await stage.runner.receive(pcm(silence(3)))
 
     assert stage.runner._metrics.audio_s._value.get() == pytest.approx(3.0)
+
+
+async def test_a_step_of_degradation_is_told_once_and_so_is_its_end() -> None:
+    stage = Stage()
+    for step in (Degradation.NONE, Degradation.SLOWER_INTERIMS, Degradation.SLOWER_INTERIMS, Degradation.NONE):
+        stage.batcher.step = step
+        await stage.runner.receive(pcm(silence(0.1)))
+
+    told = [event.step for event in stage.of_type("degraded") if isinstance(event, Degraded)]
+    assert told == ["slower_interims", "none"]

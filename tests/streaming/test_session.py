@@ -11,7 +11,8 @@ from streaming.audio.sources import AudioFormat
 from streaming.config import AsrSettings, RolesSettings, ServerSettings, Settings
 from streaming.errors import AudioFormatError, CapacityError, ProtocolError
 from streaming.events import EmotionEvent, ErrorEvent, SessionEnded, SessionStarted
-from streaming.recognition.request import RequestKind
+from streaming.recognition.degradation import Degradation
+from streaming.recognition.request import RecognitionRequest, RequestKind
 from tests.fakes.shell import MODEL, FakeShell, interleaved, make_session, make_shell, pcm, result, silence, speech
 
 STEREO = AudioFormat(Encoding.PCM16, 16_000, 2)
@@ -386,3 +387,26 @@ class TestSpeakerMemory:
         talk.hear(pcm(speech(0.5), silence(1.0)))
         (final,) = talk.waiting(RequestKind.FINAL)
         assert final.heard == {}
+
+
+class TestDegradation:
+    @staticmethod
+    def interims(step: Degradation) -> list[RecognitionRequest]:
+        """What is asked while someone speaks for eight seconds, every request answered at once."""
+        shell = make_shell()
+        shell.perform(shell.session.pace(step, 0.0))
+        asked = []
+        for _ in range(80):
+            shell.hear(pcm(speech(0.1)))
+            asked += shell.waiting(RequestKind.INTERIM)
+            shell.answer_all()
+        return asked
+
+    def test_interims_come_half_as_often(self) -> None:
+        usual = len(self.interims(Degradation.NONE))
+
+        assert usual == pytest.approx(2 * len(self.interims(Degradation.SLOWER_INTERIMS)), abs=1)
+
+    def test_then_they_come_without_words(self) -> None:
+        assert all(request.transcribe for request in self.interims(Degradation.SLOWER_INTERIMS))
+        assert not any(request.transcribe for request in self.interims(Degradation.WORDLESS_INTERIMS))

@@ -386,3 +386,19 @@ def test_a_bundle_whose_checkpoint_is_gone_is_refused_by_name(tmp_path: Path) ->
 
     with pytest.raises(WeightsError, match=rf"reads hubert-large from {gone['source']}, which is not at hand"):
         load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(folder)}}))
+
+
+@pytest.mark.weights
+def test_an_interim_without_words_is_scored_by_how_it_was_said_alone(real: SpeechEmotionRecognizer) -> None:
+    names = ["1688-142285-0002.flac", "2609-156975-0001.flac"]
+    spoken = [replace(heard(name, number), kind=RequestKind.INTERIM) for number, name in enumerate(names, start=1)]
+    wordless = [replace(request, transcribe=False) for request in spoken]
+
+    alone = real.recognize(wordless)
+    beside = real.recognize([wordless[0], spoken[1]])
+
+    assert [result.transcript.text for result in alone] == ["", ""]
+    assert beside[0].transcript.text == ""
+    assert beside[1].transcript.text != ""
+    np.testing.assert_allclose(scores(alone[0]), scores(beside[0]), atol=1e-5)
+    assert np.abs(scores(alone[1]) - scores(beside[1])).max() > 1e-3
