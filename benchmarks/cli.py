@@ -7,7 +7,17 @@ from typing import Final
 
 import click
 
-NAMES: Final = ("conversation", "features", "fusion", "layers", "live", "transcription", "vad")
+NAMES: Final = (
+    "conversation",
+    "features",
+    "fusion",
+    "layers",
+    "live",
+    "quiet",
+    "soak",
+    "transcription",
+    "vad",
+)
 """Of the benchmarks: each is the command `main` of the file of its name."""
 
 
@@ -33,4 +43,4 @@ class _Benchmarks(click.Group):
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure latency, live streams, the fused ensemble, the encoder's layers, transcription, voices and features."""
+    """Measure latency, live streams, hours, faults, the fused ensemble, transcription, voices, features and layers."""

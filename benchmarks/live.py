@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +15,12 @@ import click
 from rich.console import Console
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.live_measuring import LivePlan, LiveRun, Seconds
+from benchmarks.live_measuring import LivePlan, LiveRun
 from benchmarks.live_reference import offline_segments, offline_word_errors
 from benchmarks.live_report import live_tables, remarks, write_files
 from benchmarks.live_server import KINDS
 from benchmarks.live_speech import TALKERS, spoken_clips
+from benchmarks.long_runs import seconds_shown, stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
 from benchmarks.spoken_clips import CorpusFormatError
 from models.errors import ModelsError
@@ -31,7 +30,6 @@ from streaming.config import Settings, load_settings
 from streaming.errors import StreamingError
 from streaming.recognition.recognizer import load_recognizer
 from trainer.errors import TrainerError
-from trainer.progress import terminal_progress
 
 TARGETS_MS: Final = (500.0, 1500.0)
 MINUTES: Final = 1.0
@@ -60,22 +58,6 @@ def _servers(_context: click.Context, _option: click.Parameter, value: str) -> t
     if unknown := [name for name in found if name not in KINDS]:
         raise click.BadParameter(f"{', '.join(unknown)} is not known: there are {', '.join(KINDS)}.")
     return found
-
-
-@contextmanager
-def seconds_shown(description: str, total_s: float) -> Iterator[Seconds]:
-    """A bar that fills with the seconds; nothing where stderr is no terminal."""
-    whole, shown, passed_s = round(total_s), 0, 0.0
-    with terminal_progress(description, whole, 0.0) as advance:
-
-        def passed(seconds: float) -> None:
-            nonlocal shown, passed_s
-            passed_s += seconds
-            now = min(whole, int(passed_s))
-            advance(now - shown, 0.0)
-            shown = now
-
-        yield passed
 
 
 async def measure(
@@ -111,19 +93,6 @@ async def measure(
                 answer = {"streams": search.found, "open_ended": search.open_ended}
             largest[server][f"{target_ms:g}"] = answer
     return largest
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what it started is stopped."""
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @click.command(epilog="Example: medusa bench live --streams 1,4,8 --minutes 1 --out bench-out")

@@ -37,6 +37,7 @@ class Metrics:
         self.parked = self._gauge("medusa_sessions_parked", "Open sessions that wait for their client to come back.")
         self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now, sinks included.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
+        self.tasks = self._gauge("medusa_tasks", "Tasks on the server's event loop.")
         self.lag_s = self._histogram("medusa_lag_seconds", "Age of the oldest unanswered final, when audio arrives.")
         self.sessions_started = self._counter("medusa_sessions_started", "Sessions begun.")
         self.sessions_ended = self._counter("medusa_sessions_ended", "Sessions ended, by reason.", "reason")
@@ -69,12 +70,18 @@ class Metrics:
         return Histogram(name, what, buckets=_LATENCY_BUCKETS_S, registry=self.registry)
 
     def watch(
-        self, *, queue_depth: Callable[[], int], subscribers: Callable[[], int], parked: Callable[[], int]
+        self,
+        *,
+        queue_depth: Callable[[], int],
+        subscribers: Callable[[], int],
+        parked: Callable[[], int],
+        tasks: Callable[[], int],
     ) -> None:
         """Reads these figures whenever the metrics are asked for."""
         self.queue_depth.set_function(queue_depth)
         self.subscribers.set_function(subscribers)
         self.parked.set_function(parked)
+        self.tasks.set_function(tasks)
 
     def observe(self, event: Event) -> None:
         """Counts an event that is being published."""
