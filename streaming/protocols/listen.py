@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import Message as AsgiMessage
 from starlette.websockets import WebSocket
 
-from streaming.auth import Gate, Scope
+from streaming.auth import Gate
 from streaming.errors import AuthorisationError, ProtocolError, SlowConsumerError, StreamingError
 from streaming.faults import where
 from streaming.protocols import conversation as ws
@@ -18,6 +18,7 @@ from streaming.protocols.native import Audio, Close, Flush, KeepAlive, ListenReq
 from streaming.runner import SessionRunner
 from streaming.service import LiveService, new_session_id
 from streaming.subscription import Subscription
+from streaming.tokens import Scope
 
 _LOG: Final = logging.getLogger(__name__)
 _GRACE_SHARE: Final = 0.8

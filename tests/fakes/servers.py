@@ -12,7 +12,7 @@ from typing import Any
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
 from streaming.client import EventsClient, ListenClient
-from streaming.config import Settings
+from streaming.config import Disclosure, Settings
 from streaming.events import Event
 from streaming.recognition.recognizer import Recognizer
 from streaming.server import RunningServer, running_server
@@ -33,10 +33,13 @@ async def a_server(
     sinks: Sequence[Sink] = (),
     warm: bool = True,
     mqtt: dict[str, Any] | None = None,
+    transcripts: Disclosure = "full",
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
     """A server for as long as the block runs; keywords go to `[server]`."""
-    settings = Settings.model_validate({"server": {"port": 0, **server}, "mqtt": mqtt or {}})
+    settings = Settings.model_validate(
+        {"server": {"port": 0, **server}, "mqtt": mqtt or {}, "privacy": {"transcripts": transcripts}}
+    )
     chosen = load or (lambda: recognizer or FakeRecognizer())
     async with running_server(settings, chosen, sinks=sinks, vad=vad) as running:
         if warm:
