@@ -9,10 +9,11 @@ from models.speaker import SpeakerMoments
 from models.windows import SAMPLE_RATE_HZ
 from streaming.actions import Outbox
 from streaming.answers import Stretch, emotion, final_transcript, interim_transcript
-from streaming.config import EmotionSettings
+from streaming.config import Disclosure, EmotionSettings
 from streaming.errors import RecognitionError
 from streaming.events import EmotionEvent, ErrorEvent, Latency, SpeechEnded, SpeechEvent, SpeechStarted, TranscriptEvent
 from streaming.hysteresis import LabelHysteresis
+from streaming.privacy import disclosed
 from streaming.recognition.agreement import LocalAgreement
 from streaming.recognition.request import (
     RecognitionFailure,
@@ -35,6 +36,8 @@ class Speaker:
     scored: bool
     """Whether emotions are inferred at all."""
     emotion: EmotionSettings
+    transcripts: Disclosure
+    """How much of the words is told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,21 +181,23 @@ class Segment:
             return None
         self._tally.finals += 1
         result, stretch = self._answer, self._ending.stretch
-        self._emit(TranscriptEvent, **final_transcript(result))
+        said = disclosed(result.transcript, self._speaker.transcripts)
+        self._emit(TranscriptEvent, **final_transcript(result, said))
         if self._speaker.scored:
             latency = self._latency(result, stretch, self._ending.decided_s, now_s)
             label = self._label(result, stretch)
-            self._emit(EmotionEvent, **emotion(result, stretch, label, final=True, latency=latency))
+            self._emit(EmotionEvent, **emotion(result, said, stretch, label, final=True, latency=latency))
         return result
 
     def _show_interim(self, result: RecognitionResult, stretch: Stretch, now_s: float) -> None:
         self._tally.interims += 1
+        said = disclosed(result.transcript, self._speaker.transcripts)
         if result.request.transcribe:
-            self._emit(TranscriptEvent, **interim_transcript(result, self._agreement.push(result.transcript.words)))
+            self._emit(TranscriptEvent, **interim_transcript(result, self._agreement.push(said.words)))
         if self._speaker.scored and result.emotion is not None:
             latency = self._latency(result, stretch, stretch.arrived_s, now_s)
             label = self._hysteresis.push(self._label(result, stretch))
-            self._emit(EmotionEvent, **emotion(result, stretch, label, final=False, latency=latency))
+            self._emit(EmotionEvent, **emotion(result, said, stretch, label, final=False, latency=latency))
 
     def _label(self, result: RecognitionResult, stretch: Stretch) -> str | None:
         too_short = stretch.speech_samples < self._speaker.emotion.low_confidence_s * SAMPLE_RATE_HZ
