@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -158,7 +159,11 @@ class VadSettings(SettingsSection):
     pause_ms: int = Field(default=200, ge=20, le=5000)
     """Silence after which the final result is computed ahead."""
     endpoint_ms: int = Field(default=600, ge=40, le=10_000)
-    """Silence that ends a segment."""
+    """Silence that ends a segment, as long as little is known of the speaker's pauses."""
+    endpoint_min_ms: int = Field(default=500, ge=40, le=10_000)
+    """Silence that ends a segment of the briskest speaker."""
+    endpoint_max_ms: int = Field(default=900, ge=40, le=10_000)
+    """Silence that ends a segment of the most hesitant one."""
     pre_roll_ms: int = Field(default=300, ge=0, le=2000)
     """Audio kept from before the onset."""
     post_roll_ms: int = Field(default=160, ge=0, le=2000)
@@ -169,12 +174,13 @@ class VadSettings(SettingsSection):
     """Longer speech is cut at its quietest point."""
 
     @model_validator(mode="after")
-    def _pause_before_end(self) -> Self:
-        if self.pause_ms > self.endpoint_ms:
-            raise ValueError(
-                f"pause_ms must not be above endpoint_ms, got {self.pause_ms} and {self.endpoint_ms}; "
-                "lower the one or raise the other"
-            )
+    def _silences_in_order(self) -> Self:
+        for lower, upper in pairwise(("pause_ms", "endpoint_min_ms", "endpoint_ms", "endpoint_max_ms")):
+            low, high = getattr(self, lower), getattr(self, upper)
+            if low > high:
+                raise ValueError(
+                    f"{lower} must not be above {upper}, got {low} and {high}; lower the one or raise the other"
+                )
         return self
 
 

@@ -235,9 +235,15 @@ class TestErrors:
             ),
             pytest.param(
                 "[vad]\npause_ms = 700\n",
-                "config.toml:1: [vad]: pause_ms must not be above endpoint_ms, got 700 and 600; "
+                "config.toml:1: [vad]: pause_ms must not be above endpoint_min_ms, got 700 and 500; "
                 "lower the one or raise the other",
                 id="two keys together",
+            ),
+            pytest.param(
+                "[vad]\nendpoint_ms = 1000\n",
+                "config.toml:1: [vad]: endpoint_ms must not be above endpoint_max_ms, got 1000 and 900; "
+                "lower the one or raise the other",
+                id="a key and the bound of it",
             ),
             pytest.param(
                 "[server]\ntls_cert = 'a.pem'\n",
@@ -274,7 +280,7 @@ class TestErrors:
         assert problem.startswith(f"environment variable {variable}: {reason}")
 
     def test_a_rule_between_keys_is_judged_after_all_sources_are_merged(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        written("[vad]\nendpoint_ms = 900\n")
+        written("[vad]\nendpoint_ms = 900\nendpoint_min_ms = 900\n")
         monkeypatch.setenv("MEDUSA_VAD__PAUSE_MS", "800")
         assert load_settings().vad.pause_ms == 800
         monkeypatch.setenv("MEDUSA_VAD__PAUSE_MS", "1000")
