@@ -117,6 +117,11 @@ def _readable_clips(
         return None
     encoded = engine.reads_tokens | _hears(engine)
     unread = {name for name in clips.tokens if name not in text} | (clips.features.keys() & encoded)
+    if precision != SINGLE and (unheard := clips.features.keys() & _hears(engine)):
+        raise EngineError(
+            f"the engine hears {', '.join(sorted(unheard))}, and of the bundle's clips there are features, not audio: "
+            "a reduced precision is admitted on clips, so compile in fp32"
+        )
     if unread and precision != SINGLE:
         raise EngineError(
             f"the bundle's clips hold {', '.join(sorted(unread))} otherwise than the engine reads it: a reduced "

@@ -13,6 +13,7 @@ import models.compile as compiler
 from models.admission import LARGEST_MOVE, admit
 from models.agreement import agreement
 from models.audio_batches import pad_audio
+from models.check_clips import CheckClips
 from models.compile import CompiledEngine, Order, compile_engine, write_graph
 from models.engines.base import Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
@@ -31,12 +32,13 @@ pytest.importorskip("tensorrt_rtx", reason="the wheel of TensorRT for RTX is for
 CAPABILITIES = ("SM80", "SM86", "SM89", "SM120")
 LAYERS = 2
 """Of each encoder: a build takes seconds a layer."""
+MEMBERS = ("wavlm-text", "hubert-whisper")
 ENGINE = b"what TensorRT wrote"
 
 
 @pytest.fixture(scope="module")
 def hearing(tmp_path_factory: pytest.TempPathFactory) -> Hearing:
-    return tiny_hearing(tmp_path_factory.mktemp("hearing"), LAYERS, ("wavlm-text", "hubert-whisper"))
+    return tiny_hearing(tmp_path_factory.mktemp("hearing"), LAYERS, MEMBERS)
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +226,15 @@ class TestAdmitted:
         agreed = admit(engine, hearing.bundle, hearing.text, "fp16", hearing.speech)
         assert agreed.clips == 0
         assert 0 < agreed.largest_difference < LARGEST_MOVE
+
+    def test_clips_without_audio_tell_nothing_of_what_hears(
+        self, hearing: Hearing, graph: bytes, tmp_path: Path
+    ) -> None:
+        clip = CheckClips({m.name: [np.ones((3, m.dim), np.float16)] for m in hearing.bundle.modalities})
+        bundle = tiny_hearing(tmp_path, LAYERS, MEMBERS, check=clip).bundle
+        engine = OnnxEngine(graph, bundle.modalities, threads=1)
+        with pytest.raises(EngineError, match="hears hubert, wavlm, whisper, and of the bundle's clips there are feat"):
+            admit(engine, bundle, hearing.text, "fp16", hearing.speech)
 
     def test_where_the_members_alone_pass_encoders_are_to_be_kept_single(self, hearing: Hearing, graph: bytes) -> None:
         engine = Astray(graph, hearing.bundle.modalities, threads=1)
