@@ -269,7 +269,11 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
         prosody=ProsodyExtractor(),
         text_encoders={n: source.encoder() for n, source in text.items() if n not in engine.reads_tokens},
         tokens={n: source.tokens() for n, source in text.items() if n in engine.reads_tokens},
-        speech_encoders={n: source.encoder(windows) for n, source in speech.items() if n not in hears},
+        speech_encoders={
+            n: source.encoder(windows, beside=engine, precision=ensemble.precision)
+            for n, source in speech.items()
+            if n not in hears
+        },
         ears={n: source.ear(windows) for n, source in speech.items() if n in hears},
     )
     return SpeechEmotionRecognizer(
