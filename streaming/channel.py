@@ -75,7 +75,7 @@ class Channel:
         self._resampler: Final = StreamResampler(rate_hz)
         self._vad: Final = vad
         self._segmenter: Final = Segmenter(settings.vad)
-        horizon_s = settings.vad.max_segment_s + (settings.vad.endpoint_ms + settings.vad.pre_roll_ms) / MS_PER_S
+        horizon_s = settings.vad.max_segment_s + (settings.vad.endpoint_max_ms + settings.vad.pre_roll_ms) / MS_PER_S
         self._voiced: Final = VoicedFrames(round(horizon_s * SAMPLE_RATE_HZ))
         self._heard_samples = 0
         self._decided_samples = 0

@@ -32,6 +32,7 @@ from streaming.errors import (
     ProtocolError,
     SlowConsumerError,
     StreamingError,
+    TooManyAttemptsError,
     UnknownSessionError,
 )
 from streaming.events import ErrorEvent, Event, ResumeInfo, SessionStarted, parse_event
@@ -43,6 +44,7 @@ CHUNK_S: Final = 0.1
 _OPEN_TIMEOUT_S: Final = 10.0
 _ORDERLY: Final = (1000, 1001)
 _TOO_LARGE: Final = 1009
+_CROWDED: Final = 503
 _ERRORS: Final = MappingProxyType(
     {
         error.code: error
@@ -52,6 +54,7 @@ _ERRORS: Final = MappingProxyType(
             CapacityError,
             ProtocolError,
             SlowConsumerError,
+            TooManyAttemptsError,
             UnknownSessionError,
         )
     }
@@ -83,6 +86,8 @@ class _Connection(AsyncIterator[Event]):
             raise ConnectionFailedError(f"{self._url!r} is no address: it looks like ws://127.0.0.1:8765") from None
         except InvalidStatus as error:
             status = error.response.status_code
+            if status == _CROWDED:
+                raise CapacityError(f"{self._url} has too many connections open: try again later") from None
             raise ConnectionFailedError(
                 f"{self._url} answered with HTTP {status}: is it a MEDUSA live server, and of this version?"
             ) from None

@@ -78,6 +78,22 @@ class AuthorisationError(StreamingError):
     code = "not_authorised"
 
 
+class TooManyAttemptsError(AuthorisationError):
+    """Too many wrong tokens came from a client's address; it has to wait.
+
+    Args:
+        message: for people.
+        retry_after_s: whole seconds it has to wait; 0 where that is not known.
+    """
+
+    code = "too_many_attempts"
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class ServerError(StreamingError):
     """The server cannot start as configured; the message says what to change."""
 

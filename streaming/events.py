@@ -102,16 +102,30 @@ class AttributesInfo(_Wire):
 
 
 class Latency(_Wire):
-    """Where the time between speech and its emotion went."""
+    """Where the time between speech and its emotion went.
+
+    `total_ms` is `emit_ms` more than the greater of `endpoint_ms` and `request_ms + queue_ms + compute_ms`: finals are
+    computed ahead, so that the answer is often there before speech counts as ended.
+    """
 
     endpoint_ms: Milliseconds
     """From the arrival of the last speech sample to the decision that speech ended; 0 for interims."""
     queue_ms: Milliseconds
     """From the request to the start of its batch."""
     compute_ms: Milliseconds
-    """That batch's own time. Both may lie inside `endpoint_ms`: finals are computed ahead."""
+    """That batch's own time."""
     total_ms: Milliseconds
     """From the arrival of the last speech sample that was looked at to this event."""
+    request_ms: Milliseconds = 0.0
+    """From the arrival of that sample to the request that was answered."""
+    encode_ms: Milliseconds = 0.0
+    """Of `compute_ms`, the speech encoder's part."""
+    decode_ms: Milliseconds = 0.0
+    """Of `compute_ms`, until the words were read."""
+    emotion_ms: Milliseconds = 0.0
+    """Of `compute_ms`, until the emotion was scored."""
+    emit_ms: Milliseconds = 0.0
+    """From when the answer was there and due until this event was handed on."""
 
 
 class Totals(_Wire):

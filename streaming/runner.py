@@ -204,8 +204,8 @@ class SessionRunner:
 
     def _perform_one(self, action: Action) -> None:
         match action:
-            case Emit(event=event):
-                stamped = event.stamped(self._utc_now())
+            case Emit():
+                stamped = action.handed_on(self._clock()).stamped(self._utc_now())
                 self._metrics.observe(stamped)
                 self._hub.publish(stamped)
             case Submit(request=request):

@@ -95,10 +95,16 @@ class Session:
         self._model: Final = model
         self._outbox: Final = Outbox(session_id)
         self._decoder: Final = Decoder(audio.encoding, audio.channels)
-        self._arrivals: Final = Arrivals(settings.vad.max_segment_s + settings.vad.endpoint_ms / 1000)
+        self._arrivals: Final = Arrivals(settings.vad.max_segment_s + settings.vad.endpoint_max_ms / 1000)
         self._channels: Final = tuple(
             Channel(
-                Speaker(index, role, role != AGENT_ROLE or settings.roles.score_agents, settings.emotion),
+                Speaker(
+                    index,
+                    role,
+                    role != AGENT_ROLE or settings.roles.score_agents,
+                    settings.emotion,
+                    settings.privacy.transcripts,
+                ),
                 settings,
                 rate_hz=audio.rate_hz,
                 outbox=self._outbox,

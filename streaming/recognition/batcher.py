@@ -234,7 +234,7 @@ class Batcher:
             if ticket is not None:
                 queue_ms = max(0.0, timed.started_s - ticket.submitted_s) * _MS_PER_S
                 compute_ms = (timed.ended_s - timed.started_s) * _MS_PER_S
-                self._answer(replace(result, queue_ms=queue_ms, compute_ms=compute_ms))
+                self._answer(replace(result, queue_ms=queue_ms, compute_ms=compute_ms, answered_s=timed.ended_s))
 
     def _compute(self, batch: list[RecognitionRequest]) -> _Timed:
         """On the worker thread."""

@@ -104,7 +104,7 @@ def readers(**own: Any) -> Readers:
 class Stage:
     """A recogniser whose parts are under the test's control; prosody is the real one."""
 
-    def __init__(self, bundle: Bundle, *said: Transcript, abstain: bool = True) -> None:
+    def __init__(self, bundle: Bundle, *said: Transcript, **options: Any) -> None:
         self.encoder, self.text, self.engine = FakeEncoder(), FakeTextEncoder(), RecordingEngine(bundle)
         self.transcriber = FakeTranscriber(list(said) or [spoken()])
         self.recognizer = SpeechEmotionRecognizer(
@@ -113,7 +113,7 @@ class Stage:
             encoder=self.encoder,  # type: ignore[arg-type]
             transcriber=self.transcriber,  # type: ignore[arg-type]
             readers=readers(text_encoders={"text": self.text}),
-            abstain=abstain,
+            **{"abstain": True, **options},
         )
 
     def lengths(self, modality: str) -> list[int]:
@@ -222,6 +222,16 @@ def test_a_channel_that_is_not_scored_is_transcribed_alone(bundle: Bundle) -> No
     assert second.emotion is not None
     assert stage.text.texts == ["scored"]
     assert len(stage.engine.inputs[0]["acoustic"]) == 1
+
+
+def test_every_answer_says_how_long_each_stage_of_its_batch_took(bundle: Bundle) -> None:
+    ticks = iter([10.0, 10.02, 10.07, 10.08])
+    stage = Stage(bundle, clock=lambda: next(ticks))
+
+    results = stage.recognizer.recognize([ask(1), ask(2)])
+
+    for result in results:
+        assert (result.encode_ms, result.decode_ms, result.emotion_ms) == pytest.approx((20, 50, 10))
 
 
 def test_answers_are_in_the_order_of_the_requests(bundle: Bundle) -> None:
