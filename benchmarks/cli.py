@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 NAMES: Final = (
+    "bullies",
     "conversation",
     "features",
     "fusion",
