@@ -77,6 +77,7 @@ class Metrics:
         self.sessions_resumed = self._counter("medusa_sessions_resumed", "Sessions taken up again by their client.")
         self.refused = self._counter("medusa_refused", "Connections turned away, by error code.", "code")
         self.audio_s = self._counter("medusa_audio_seconds", "Audio received, on the sessions' clocks.")
+        self.held_s = self._counter("medusa_held_seconds", "Time that audio waited because it came too fast.")
         self.segments = self._counter("medusa_segments", "Segments of speech that ended.")
         self.finals = self._counter("medusa_finals", "Final transcripts.")
         self.interims = self._counter("medusa_interims", "Interim transcripts.")
