@@ -121,6 +121,9 @@ class LiveService:
             queue_depth=lambda: batcher.depth,
             subscribers=lambda: self.hub.subscribers,
             parked=lambda: self.sessions.parked,
+            step=lambda: batcher.step,
+            finals_load=lambda: batcher.load.finals,
+            interims_load=lambda: batcher.load.interims,
         )
 
     async def _run_sink(self, sink: Sink) -> None:
