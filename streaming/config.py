@@ -83,6 +83,12 @@ class ServerSettings(SettingsSection):
     """Events that wait for one slow subscriber."""
     idle_timeout_s: float = Field(default=60.0, ge=1, le=86_400)
     """A session without audio or keepalive for so long is closed."""
+    max_speed: float = Field(default=4.0, ge=0, le=1000)
+    """Times real time that audio may come; 0 for no limit."""
+    burst_s: float = Field(default=60.0, ge=1, le=3600)
+    """Audio that may come at once."""
+    too_fast: Literal["pace", "refuse"] = "pace"
+    """Whether faster audio waits in its socket, or ends the session."""
     resume_s: float = Field(default=20.0, ge=0, le=3600)
     """How long a session whose connection broke waits for its client; 0 to end it at once."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=600)

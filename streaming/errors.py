@@ -31,6 +31,12 @@ class ProtocolError(StreamingError):
     code = "protocol"
 
 
+class TooFastError(ProtocolError):
+    """A client sends audio faster than `[server] max_speed` allows, and the server does not let it wait."""
+
+    code = "too_fast"
+
+
 class ConfigError(StreamingError):
     """config.toml or an environment override is wrong; the message names the key and its line."""
 

@@ -69,6 +69,13 @@ class Metrics:
         self.registry: Final = CollectorRegistry()
         self.sessions = self._gauge("medusa_sessions", "Sessions open now.")
         self.parked = self._gauge("medusa_sessions_parked", "Open sessions that wait for their client to come back.")
+        self.finals_load = self._gauge("medusa_load_finals", "Share of the recogniser's time that finals take.")
+        self.interims_load = self._gauge(
+            "medusa_load_interims", "Share that interims would take as often as they are wanted; may be above 1."
+        )
+        self.step = self._gauge(
+            "medusa_degradation_step", "0 nothing is given up, 1 interims are slower, 2 without words, 3 finals only."
+        )
         self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now, sinks included.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
         self.tasks = self._gauge("medusa_tasks", "Tasks on the server's event loop.")
@@ -78,6 +85,7 @@ class Metrics:
         self.sessions_resumed = self._counter("medusa_sessions_resumed", "Sessions taken up again by their client.")
         self.refused = self._counter("medusa_refused", "Connections turned away, by error code.", "code")
         self.audio_s = self._counter("medusa_audio_seconds", "Audio received, on the sessions' clocks.")
+        self.held_s = self._counter("medusa_held_seconds", "Time that audio waited because it came too fast.")
         self.segments = self._counter("medusa_segments", "Segments of speech that ended.")
         self.finals = self._counter("medusa_finals", "Final transcripts.")
         self.interims = self._counter("medusa_interims", "Interim transcripts.")
@@ -107,19 +115,10 @@ class Metrics:
     def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
         return Histogram(name, what, labels, buckets=_LATENCY_BUCKETS_S, registry=self.registry)
 
-    def watch(
-        self,
-        *,
-        queue_depth: Callable[[], int],
-        subscribers: Callable[[], int],
-        parked: Callable[[], int],
-        tasks: Callable[[], int],
-    ) -> None:
-        """Reads these figures whenever the metrics are asked for."""
-        self.queue_depth.set_function(queue_depth)
-        self.subscribers.set_function(subscribers)
-        self.parked.set_function(parked)
-        self.tasks.set_function(tasks)
+    def watch(self, **figures: Callable[[], float]) -> None:
+        """Reads these figures whenever the metrics are asked for: gauges by their names here."""
+        for name, read in figures.items():
+            getattr(self, name).set_function(read)
 
     def observe(self, event: Event) -> None:
         """Counts an event that is being published."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 128
+_RECEIVE_BUFFER_BYTES: Final = 262_144
+"""Audio of one client that the system holds for us: eight seconds of 16 kHz. What is more waits at the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def _listening_socket(settings: ServerSettings) -> Iterator[socket.socket]:
     listener = socket.socket(family, kind, protocol)
     with contextlib.closing(listener):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         try:
             listener.bind(address)
             listener.listen(_BACKLOG)

@@ -16,6 +16,7 @@ from streaming.faults import where
 from streaming.hub import EventHub
 from streaming.live_sessions import LiveSession, LiveSessions, Patience
 from streaming.metrics import MeasuredRecognizer, Metrics
+from streaming.pace import AudioPace
 from streaming.protocols.native import ListenRequest
 from streaming.recognition.batcher import Batcher
 from streaming.runner import SessionRunner
@@ -122,6 +123,9 @@ class LiveService:
             subscribers=lambda: self.hub.subscribers,
             parked=lambda: self.sessions.parked,
             tasks=lambda: len(asyncio.all_tasks(loop)),
+            step=lambda: batcher.step,
+            finals_load=lambda: batcher.load.finals,
+            interims_load=lambda: batcher.load.interims,
         )
 
     async def _run_sink(self, sink: Sink) -> None:
@@ -158,8 +162,16 @@ class LiveService:
             model=self._recognizer.model,
             vad=self._vad,
         )
+        server = self.settings.server
         runner = SessionRunner(
-            session, self._batcher, self.hub, audio=request.audio, metrics=self.metrics, clock=self._clock
+            session,
+            self._batcher,
+            self.hub,
+            audio=request.audio,
+            metrics=self.metrics,
+            clock=self._clock,
+            pace=AudioPace(server.max_speed, server.burst_s),
+            refuses_haste=server.too_fast == "refuse",
         )
         live = self.sessions.enter(runner)
         runner.start()

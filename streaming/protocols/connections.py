@@ -189,6 +189,21 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._controls_per_s = config.limits.controls_per_s
         self._controls = RateLimit(self._controls_per_s)
         self._cut_short = False
+        self._heard_since_ping = False
+
+    def send_keepalive_ping(self) -> None:
+        """Asks whether the peer is there."""
+        self._heard_since_ping = False
+        super().send_keepalive_ping()
+
+    def keepalive_timeout(self) -> None:
+        """The peer has not answered: it is gone, unless its answer waits behind audio that was not read yet."""
+        if self._heard_since_ping or self.read_paused:
+            self.pong_timer = None
+            self.pending_ping_payload = None
+            self.schedule_ping()
+        else:
+            super().keepalive_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone without a goodbye, which is another thing than one without a code.
@@ -201,6 +216,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer; none count once it was cut short."""
+        self._heard_since_ping = True
         if self._cut_short:
             self._close_when_quiet()
         else:

@@ -15,6 +15,7 @@ from streaming.config import BatcherSettings
 from streaming.errors import RecognitionError, StreamingError
 from streaming.faults import where
 from streaming.recognition.degradation import Degradation
+from streaming.recognition.load import Load
 from streaming.recognition.recognizer import Recognizer
 from streaming.recognition.request import (
     RecognitionFailure,
@@ -94,6 +95,11 @@ class Batcher:
     def step(self) -> Degradation:
         """What is given up at present, for want of time."""
         return self._queue.step
+
+    @property
+    def load(self) -> Load:
+        """What is asked of the recogniser."""
+        return self._queue.load(self._clock())
 
     def session_count(self, sessions: int) -> None:
         """So many sessions are open from now on."""

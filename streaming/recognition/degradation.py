@@ -14,7 +14,7 @@ BUSY: Final = 0.85
 """Share of the recogniser's time from which a step is taken: above it, queues grow faster than they are emptied."""
 CALM: Final = 0.7
 """Share, as predicted for the step before, at which that step is taken back."""
-_PATIENCE_S: Final = 1.0
+_PATIENCE_S: Final = 2.0
 """How long it must be busy, so that a rush of a moment degrades nobody."""
 _HOLD_S: Final = 5.0
 """How long a step holds at least before it is taken back."""
@@ -50,8 +50,8 @@ class Degradation(IntEnum):
 class DegradationLadder:
     """Goes up and down the steps with the load; pure, moments never go back.
 
-    Up at once to the step that helps, once it was busy for a second; down one at a time, after a while, and only where
-    the step before is predicted to leave room: so it does not go to and fro.
+    Up at once to the step that helps, once it was busy for two seconds; down one at a time, after a while, and only
+    where the step before is predicted to leave room: so it does not go to and fro.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from streaming.recognition.request import RequestKind
 
 WINDOW_S: Final = 10.0
 """What is measured: long enough for a few finals of every speaker, short enough to notice a rush."""
-_LEAST_S: Final = 1.0
+_LEAST_S: Final = 4.0
 """Time that the first measurement covers at least."""
 _MEMORY: Final = 0.9
 """Of the usual time of an interim, what is left after the next batch."""

@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 
 from streaming.client import ListenClient
 from streaming.errors import CapacityError
-from streaming.protocols.connections import MAX_FRAMES, MAX_HEADERS, MAX_LINE_BYTES, MAX_TARGET_BYTES
+from streaming.protocols.connections import MAX_FRAMES, MAX_HEADERS, MAX_LINE_BYTES, MAX_TARGET_BYTES, GuardedWebSocket
 from streaming.server import RunningServer
 from tests.fakes.servers import PATIENCE_S, SPEECH, a_server, converse
 from tests.fakes.shell import pcm, silence, speech
@@ -25,6 +25,8 @@ UTTERANCE = pcm(speech(0.6), silence(1.0))
 IMPATIENT = {"handshake_timeout_s": 0.3}
 RSV1 = 0x40
 """The bit by which a frame says that it is compressed (RFC 7692, section 6)."""
+PING = b"\x89\x04"
+"""How a ping of uvicorn's begins: its opcode, and the length of what it carries."""
 UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -266,3 +268,20 @@ async def test_a_frame_that_claims_to_be_compressed_is_refused(opcode: Opcode) -
 
     assert code == 1002
     assert events[-1].type == "session.ended"
+
+
+async def test_a_peer_that_sends_audio_is_alive_though_it_answers_no_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ping_interval", "ping_timeout"):
+        soon = property(lambda _self: 0.05, lambda _self, _value: None)
+        monkeypatch.setattr(GuardedWebSocket, name, soon, raising=False)
+    audio = Frame(Opcode.BINARY, pcm(silence(0.02))).serialize(mask=True, extensions=[])
+    answered = 0
+    async with a_server() as server, plain(server) as (reader, writer):
+        writer.write(f"GET /v1/listen HTTP/1.1\r\nHost: {server.host}\r\n{UPGRADE}\r\n".encode())
+        async with asyncio.timeout(PATIENCE_S):
+            while data := await reader.read(65_536):
+                if PING in data and answered < 4:
+                    answered += 1
+                    writer.write(audio)
+
+    assert answered == 4
