@@ -160,6 +160,15 @@ def serve(host: str | None, port: int | None, events: Path | None, config: Path 
     help="Of raw audio on stdin; pcm_s16le by default.",
 )
 @click.option("--fast", is_flag=True, help="Send a file as fast as the server takes it.")
+@click.option(
+    "--reconnect",
+    "reconnect_s",
+    type=click.FloatRange(0, 86_400),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try again when the connection is lost; 0 to give up at once.",
+)
 @_JSON
 def stream(
     source: str,
@@ -170,12 +179,14 @@ def stream(
     rate_hz: int | None,
     encoding: str | None,
     fast: bool,
+    reconnect_s: float,
     as_json: bool,
 ) -> None:
     """Send SOURCE to a server and print its events as they come.
 
     SOURCE is an audio file, `mic`, or `-` for raw mono audio on stdin. Ctrl-C ends the audio; what was said until then
-    is still recognised.
+    is still recognised. A connection that breaks is tried again and the session taken up where it was; of the
+    microphone, up to 40 s wait meanwhile.
     """
     from models.windows import SAMPLE_RATE_HZ
     from streaming.audio.codecs import Encoding
@@ -199,6 +210,7 @@ def stream(
                 paced=not fast,
                 follow=display.show,
                 stopped=stopped,
+                reconnect_s=reconnect_s,
             )
 
     asyncio.run(run())
