@@ -10,7 +10,7 @@ DEVELOPMENT := $(VENV)/.development-installed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format bench weights engine clean
+.PHONY: help setup demo test lint format bench live audit weights engine clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ format: $(DEVELOPMENT) ## Format the code and mend what can be mended
 
 bench: setup ## Measure the voice detectors on the clips at hand; medusa bench --help lists the others
 	@$(BIN)/medusa bench vad --clips tests/data
+
+live: setup ## Measure live streams at the pace of speech, ours beside a plain server (about five minutes)
+	@$(BIN)/medusa bench live --streams 1,4 --out bench-out
+
+audit: $(DEVELOPMENT) ## Look up known vulnerabilities of what is installed (needs a network; says so without one)
+	@.ci/audit $(BIN)/python $(VENV)/audit
 
 weights: $(RUNTIME)
 	@$(BIN)/medusa weights fetch

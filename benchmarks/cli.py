@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-NAMES: Final = ("conversation", "features", "fusion", "layers", "transcription", "vad")
+NAMES: Final = ("conversation", "features", "fusion", "layers", "live", "transcription", "vad")
 """Of the benchmarks: each is the command `main` of the file of its name."""
 
 
@@ -33,4 +33,4 @@ class _Benchmarks(click.Group):
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure latency, the fused ensemble, the encoder's layers, transcription, voice detection and features."""
+    """Measure latency, live streams, the fused ensemble, the encoder's layers, transcription, voices and features."""

@@ -16,7 +16,7 @@ from models.backbones.speech_source import Ear, SpeechSource
 from models.backbones.text_source import TextSource
 from models.bundle import Bundle
 from models.check_clips import CheckClips
-from models.engines.base import Engine, EngineOutput
+from models.engines.base import SINGLE, Engine, EngineOutput
 from models.errors import EngineError
 from models.layer_suggestion import suggest
 from models.modalities import EngineBatch, EngineInputs, Modality, PaddedBatch, pad, pad_tokens
@@ -26,7 +26,6 @@ from models.windows import FRAME_SAMPLES, SAMPLE_RATE_HZ
 TOLERANCE: Final = 1e-4
 """Largest difference of any score from PyTorch's at which an engine in single precision is admitted."""
 
-SINGLE: Final = "fp32"
 INTEGERS: Final = "int8"
 """The encoders inside in integers, the members in single precision."""
 REDUCED: Final = ("fp16", "bf16", INTEGERS, "fp8")
@@ -91,7 +90,7 @@ def admit(
         return _agrees(random, on_clips)
     if on_clips is not None and not random.answer_is_finite:
         raise EngineError(f"the engine in {precision} answers random inputs with what is no number")
-    return _passes_the_gate(random, on_clips, bundle, precision)
+    return _passes_the_gate(random, on_clips, bundle, precision, hears=bool(hears))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,11 @@ def _readable_clips(
         return None
     encoded = engine.reads_tokens | _hears(engine)
     unread = {name for name in clips.tokens if name not in text} | (clips.features.keys() & encoded)
+    if precision != SINGLE and (unheard := clips.features.keys() & _hears(engine)):
+        raise EngineError(
+            f"the engine hears {', '.join(sorted(unheard))}, and of the bundle's clips there are features, not audio: "
+            "a reduced precision is admitted on clips, so compile in fp32"
+        )
     if unread and precision != SINGLE:
         raise EngineError(
             f"the bundle's clips hold {', '.join(sorted(unread))} otherwise than the engine reads it: a reduced "
@@ -162,7 +166,9 @@ def _agrees(random: _Compared, on_clips: _Compared | None) -> Agreement:
     return found
 
 
-def _passes_the_gate(random: _Compared, on_clips: _Compared | None, bundle: Bundle, precision: str) -> Agreement:
+def _passes_the_gate(
+    random: _Compared, on_clips: _Compared | None, bundle: Bundle, precision: str, *, hears: bool
+) -> Agreement:
     decides = random if on_clips is None else on_clips
     rows = len(decides.wanted.probabilities)
     found = agreement(decides.wanted, decides.answer, 0 if on_clips is None else rows)
@@ -173,16 +179,20 @@ def _passes_the_gate(random: _Compared, on_clips: _Compared | None, bundle: Bund
     raise EngineError(
         f"the engine in {precision} is not admitted: on {on_what} {found.label_agreement:.2%} of labels agree with "
         f"PyTorch, {LEAST_LABEL_AGREEMENT:.2%} are needed, and a score moves by {found.largest_difference:.4f}, "
-        f"{LARGEST_MOVE:g} is allowed; {_advice(decides, worst, bundle, precision)}"
+        f"{LARGEST_MOVE:g} is allowed; {_advice(decides, worst, bundle, precision, hears=hears)}"
     )
 
 
-def _advice(decides: _Compared, rows: NDArray[np.int64], bundle: Bundle, precision: str) -> str:
+def _advice(decides: _Compared, rows: NDArray[np.int64], bundle: Bundle, precision: str, *, hears: bool) -> str:
     if precision == INTEGERS:
         return "compile in fp32: its encoders do not bear integers"
     rated = suggest(bundle.ensemble(), *_picked(decides, rows, bundle.modalities))
     # The graph is computed in half precision: of other precisions it does not tell whether the engine is at fault.
     graph_passes = precision == "fp16" and rated.without <= LARGEST_MOVE
+    if graph_passes and hears:
+        from models.graphs.precision import SPEECH_GROUPS
+
+        return f"the members alone pass: keep layer group {' or '.join(SPEECH_GROUPS)} in fp32"
     return f"{rated}{'; the graph alone passes, so look for a fault of the engine first' if graph_passes else ''}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from models.engines.store import EngineStore
@@ -23,6 +24,7 @@ def built_for_cards(
     buckets: Sequence[ShapeBucket],
     store: EngineStore,
     *,
+    weights: Path | None = None,
     capabilities: Sequence[str] = (),
     library: str | None = None,
     refittable: bool = False,
@@ -34,6 +36,7 @@ def built_for_cards(
         graph: ONNX.
         buckets: shapes that it is made for.
         store: where it will be kept.
+        weights: the file of the graph's weights, where they are none of the graph.
         capabilities: to build for; `DEFAULT_CAPABILITIES` by default.
         library: as for `build_engine`.
         refittable: whether it is to take other weights, and may be made of one that does.
@@ -43,12 +46,13 @@ def built_for_cards(
         EngineError: it cannot be built.
     """
     found = tensorrt_library(library)
-    if refittable and (content := refitted(store, graph, found, buckets)) is not None:
+    if refittable and (content := refitted(store, graph, found, buckets, weights)) is not None:
         return content, read_engine(content).record.capabilities
     times = kernel_times(found)
     built = build_engine(
         graph,
         buckets,
+        weights=weights,
         capabilities=capabilities or DEFAULT_CAPABILITIES,
         library=library,
         timing_cache=times.recall(),
@@ -59,7 +63,9 @@ def built_for_cards(
     return built.content, built.record.capabilities
 
 
-def refitted(store: EngineStore, graph: bytes, library: Library, buckets: Sequence[ShapeBucket]) -> bytes | None:
+def refitted(
+    store: EngineStore, graph: bytes, library: Library, buckets: Sequence[ShapeBucket], weights: Path | None = None
+) -> bytes | None:
     """An engine with the weights of a graph, made of one that differs in nothing else.
 
     Args:
@@ -67,6 +73,7 @@ def refitted(store: EngineStore, graph: bytes, library: Library, buckets: Sequen
         graph: ONNX.
         library: that is to run it.
         buckets: shapes that it is to be made for.
+        weights: the file of the graph's weights, where they are none of the graph.
 
     Returns:
         The engine's file; None where there is no such engine, or no GPU here gives it other weights.
@@ -80,7 +87,7 @@ def refitted(store: EngineStore, graph: bytes, library: Library, buckets: Sequen
             record = read_engine(found.content).record
             if not _takes(record, wanted, library, buckets):
                 continue
-            content = refit_engine(found.content, graph)
+            content = refit_engine(found.content, graph, weights)
         except EngineError as error:
             _LOG.info("%s does not take the new weights: %s", other.folder.name, error)
             continue

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from models.errors import EngineError
 if TYPE_CHECKING:
     from models.engines.base import Engine
     from models.engines.tensorrt import BuildProgress
+    from models.engines.tensorrt_shapes import Hearing
     from models.graphs.graph import Graph
 
 _LOG: Final = logging.getLogger(__name__)
@@ -41,13 +41,10 @@ stand inside: members are too small to gain."""
 CPU_LANES: Final = 2
 """Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
 MOST_FILE_BYTES: Final = 2_000_000_000
-"""Of weights in one file: a file of ONNX ends at 2 GiB. ONNX Runtime reads more from a second file, TensorRT is given
-one alone: what does not fit into it stays outside."""
+"""Of weights in one file: a file of ONNX ends at 2 GiB. What is more is read from a second file."""
 GRAPH_VERSION: Final = 6
 """Raised when the same bundle would be written otherwise."""
 
-_MEMBER_GROWTH: Final = 2
-"""Members are stored in half precision and written in single."""
 _VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")
 _SUFFIXES: Final = {ONNX: ".onnx", **dict.fromkeys(TENSORRT, ".engine")}
 
@@ -102,7 +99,7 @@ class Order:
     text: Mapping[str, TextSource] = field(default_factory=dict)
     """By modality, text encoders to put inside where they can be written."""
     speech: Mapping[str, SpeechSource] = field(default_factory=dict)
-    """By modality, speech encoders to put inside where they can stand there and the target is ONNX Runtime."""
+    """By modality, speech encoders to put inside where they can stand there."""
     capabilities: Sequence[str] = ()
     """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
     keep_fp32: Sequence[str] = ()
@@ -130,22 +127,12 @@ class Order:
 
     @property
     def inside(self) -> dict[str, TextSource]:
-        """The text encoders that will stand inside: those that can be written, as far as there is room."""
-        stored = sum(self.bundle.manifest.files[member.file].bytes for member in self.bundle.manifest.members)
-        room = math.inf if self.target == ONNX else MOST_FILE_BYTES - _MEMBER_GROWTH * stored
-        inside: dict[str, TextSource] = {}
-        for name, source in self.text.items():
-            size = source.bytes_inside()
-            if size is not None and size <= room:
-                room -= size
-                inside[name] = source
-        return inside
+        """The text encoders that will stand inside: those that can be written."""
+        return {name: source for name, source in self.text.items() if source.bytes_inside() is not None}
 
     @property
-    def hearing(self) -> Mapping[str, SpeechSource]:
-        """The speech encoders that will stand inside."""
-        if self.target != ONNX:
-            return {}
+    def hearing(self) -> dict[str, SpeechSource]:
+        """The speech encoders that will stand inside: likewise."""
         return {name: source for name, source in self.speech.items() if source.fault() is None}
 
 
@@ -263,25 +250,43 @@ def _built(
 ) -> tuple[bytes, Path | None, tuple[str, ...]]:
     """Content, the file of weights where there is one, and capabilities."""
     graph = write_graph(order)
-    if order.target == ONNX:
-        if graph.weights_bytes < MOST_FILE_BYTES:
-            return graph.serialise(), None, ()
+    if graph.weights_bytes < MOST_FILE_BYTES:
+        written, weights = graph.serialise(), None
+    else:
         path = until_kept.enter_context(store.workplace()) / "graph.onnx"
         weights = graph.save(path, most_bytes=MOST_FILE_BYTES)
-        return path.read_bytes(), weights, ()
+        written = path.read_bytes()
+    del graph
+    if order.target == ONNX:
+        return written, weights, ()
     from models.cards import built_for_cards
     from models.engines.tensorrt_shapes import default_buckets
 
     content, capabilities = built_for_cards(
-        graph.serialise(),
-        default_buckets(order.bundle.modalities),
+        written,
+        default_buckets(order.bundle.modalities, hearing=_heard(order)),
         store,
+        weights=weights,
         capabilities=order.capabilities,
         library=_library(order),
         refittable=order.refittable,
         progress=progress,
     )
     return content, None, capabilities
+
+
+def _heard(order: Order) -> Hearing | None:
+    """What the speech encoders inside are given; None where there are none."""
+    from models.engines.tensorrt_shapes import Hearing
+
+    if not order.hearing:
+        return None
+    places_s = {name: source.places_s() for name, source in order.hearing.items()}
+    return Hearing(
+        frozenset(name for name, seconds in places_s.items() if seconds is None),
+        {name: seconds for name, seconds in places_s.items() if seconds is not None},
+        (order.bundle.final_windows, order.bundle.interim_windows),
+    )
 
 
 def _checked(order: Order, compiled: CompiledEngine) -> EngineReport:

@@ -58,7 +58,8 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     "--keep-fp32",
     callback=_names,
     default="",
-    help="Layer groups that stay in single precision: readers, first_fusion, second_fusion, head; several by comma.",
+    help="Layer groups that stay in single precision: of members readers, first_fusion, second_fusion, head; of speech "
+    "encoders speech_fronts, speech_layers; several by comma.",
 )
 @click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
 @click.option("--check", is_flag=True, help="Compare the engine in the cache with PyTorch again; compile nothing.")
@@ -91,7 +92,7 @@ def compile_bundle(
     from models.backbones.speech_source import speech_sources
     from models.backbones.text_source import text_sources
     from models.bundle import find_bundle, load_bundle
-    from models.compile import ONNX, Order, check_engine, compile_engine
+    from models.compile import Order, check_engine, compile_engine
     from models.errors import EngineError
     from models.inspection import inspect
     from models.weights_settings import load_weights_settings
@@ -105,8 +106,7 @@ def compile_bundle(
     ]
     settings = load_weights_settings(config)
     text = text_sources(bundle, settings, progress=not as_json)
-    # Only ONNX Runtime takes these inside.
-    speech = speech_sources(bundle, settings, progress=not as_json) if ONNX in targets else {}
+    speech = speech_sources(bundle, settings, progress=not as_json)
     for one in wanted:
         order = replace(one, text=text, speech=speech)
         if check:

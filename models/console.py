@@ -36,6 +36,7 @@ SHORT_HELP: Final = {
     "corpora": "Make the official distribution of a corpus ready for training.",
     "compile": "Make a bundle executable by an engine, and check its answers.",
     "bench": "Measure latency, throughput and accuracy.",
+    "token": "Make and list the tokens by which clients may use a server.",
     "weights": "List, fetch and verify pretrained weights.",
 }
 """What `medusa --help` says of each command, known here so that it loads none of them."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.audio_batches import AudioBatch
 from models.compile import ONNX, CompiledEngine, Order, runnable
 from models.engines.base import Engine
 from models.errors import EngineError
-from models.modalities import EngineInputs, Modality
+from models.modalities import EngineInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,16 @@ def inspect(order: Order, compiled: CompiledEngine) -> Inspection:
     )
 
 
-def one_segment(modalities: Sequence[Modality], reads_tokens: frozenset[str]) -> EngineInputs:
+def one_segment(order: Order, engine: Engine) -> EngineInputs:
     """Inputs of one segment with everything in it, to time an engine with."""
     from models.admission import check_inputs
 
-    inputs = check_inputs(tuple(modalities), reads_tokens)
+    inputs = check_inputs(engine.modalities, engine.reads_tokens, engine.reads_audio | engine.reads_mel.keys())
     size = len(next(iter(inputs.values())))
     whole = next(row for row in range(size) if all(batch.lengths[row] > 0 for batch in inputs.values()))
-    return {name: batch.rows(whole, whole + 1) for name, batch in inputs.items()}
+    own = {name: batch.rows(whole, whole + 1) for name, batch in inputs.items()}
+    ears = {name: source.ear(order.bundle.final_windows) for name, source in order.hearing.items()}
+    return {n: ears[n](batch) if isinstance(batch, AudioBatch) else batch for n, batch in own.items()}
 
 
 def _graph(order: Order, compiled: CompiledEngine) -> Inspection:
@@ -137,5 +140,5 @@ def _timed(order: Order, compiled: CompiledEngine) -> tuple[Mapping[str, float],
 
     if not isinstance(engine, TensorRTEngine):
         return {}, None
-    times = engine.layer_times_ms(one_segment(order.bundle.modalities, engine.reads_tokens))
+    times = engine.layer_times_ms(one_segment(order, engine))
     return dict(sorted(times.items(), key=lambda item: item[1], reverse=True)), None

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from models.speaker import SpeakerMoments
 from models.windows import SAMPLE_RATE_HZ
-from streaming.events import Event
+from streaming.events import EmotionEvent, Event
+from streaming.latency import later
 from streaming.recognition.request import RecognitionRequest, RequestKind
 
 
@@ -40,6 +41,14 @@ class Emit:
     """Stamp the event and send it."""
 
     event: Event
+    as_of_s: float | None = None
+    """Until which moment its latency counts; None where it has none."""
+
+    def handed_on(self, now_s: float) -> Event:
+        """The event with its latency counted until now."""
+        if self.as_of_s is None or not isinstance(self.event, EmotionEvent):
+            return self.event
+        return self.event.model_copy(update={"latency": later(self.event.latency, now_s - self.as_of_s)})
 
 
 Action = Submit | Promote | Discard | Emit
@@ -61,11 +70,17 @@ class Outbox:
         self.clock_s = 0.0
         """The session's audio clock; every event carries it."""
 
-    def emit(self, event: type[Event], **fields: Any) -> None:
-        """Makes the next event; `fields` are those beyond session, number and time."""
+    def emit(self, event: type[Event], *, as_of_s: float | None = None, **fields: Any) -> None:
+        """Makes the next event; `fields` are those beyond session, number and time.
+
+        Args:
+            event: its type.
+            as_of_s: until which moment the latency among its fields counts.
+            fields: of the event.
+        """
         self._events += 1
         made = event(session=self._session, seq=self._events, time_s=self.clock_s, **fields)
-        self._pending.append(Emit(made))
+        self._pending.append(Emit(made, as_of_s))
 
     def submit(
         self,
@@ -78,6 +93,7 @@ class Outbox:
         language: str | None,
         heard: SpeakerMoments,
         score_emotion: bool,
+        transcribe: bool = True,
     ) -> RecognitionRequest:
         """Asks for recognition of `samples` (`[samples]`, 16 kHz), which begin at `start_sample` of the channel."""
         self._requests += 1
@@ -92,6 +108,7 @@ class Outbox:
             language=language,
             heard=heard,
             score_emotion=score_emotion,
+            transcribe=transcribe,
         )
         self._pending.append(Submit(request))
         return request

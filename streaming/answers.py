@@ -1,4 +1,8 @@
-"""From a recognition result to the fields of its events."""
+"""From a recognition result to the fields of its events.
+
+`said` is everywhere what may be told of the result's transcript, see `streaming.privacy.disclosed`: words reach no
+event, and so no sink, log or buffer, but through it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from numpy.typing import NDArray
 from models.windows import SAMPLE_RATE_HZ
 from streaming.events import AttributesInfo, Latency, WordInfo
 from streaming.recognition.agreement import Agreement
-from streaming.recognition.request import RecognitionResult
+from streaming.recognition.request import RecognitionResult, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +46,17 @@ class Stretch:
         return (self.start_sample, self.end_sample) == (other.start_sample, other.end_sample)
 
 
-def final_transcript(result: RecognitionResult) -> dict[str, Any]:
+def final_transcript(result: RecognitionResult, said: Transcript) -> dict[str, Any]:
     """Fields of a final `transcript`: all words committed, none tentative."""
     words = tuple(
         WordInfo(text=word.text, start_s=word.start_s, end_s=word.end_s, probability=word.probability)
-        for word in result.transcript.words
+        for word in said.words
     )
-    committed = result.transcript.text
-    return {"final": True, "committed": committed, "tentative": "", "language": _language(result), "words": words}
+    return {"final": True, "committed": said.text, "tentative": "", "language": _language(result), "words": words}
 
 
 def interim_transcript(result: RecognitionResult, agreed: Agreement) -> dict[str, Any]:
-    """Fields of an interim `transcript`: the words two interims agree on, and the rest."""
+    """Fields of an interim `transcript`: the words two interims agree on, and the rest; only words that may be told."""
     return {
         "final": False,
         "committed": agreed.committed,
@@ -64,12 +67,19 @@ def interim_transcript(result: RecognitionResult, agreed: Agreement) -> dict[str
 
 
 def emotion(
-    result: RecognitionResult, stretch: Stretch, label: str | None, *, final: bool, latency: Latency
+    result: RecognitionResult,
+    said: Transcript,
+    stretch: Stretch,
+    label: str | None,
+    *,
+    final: bool,
+    latency: Latency,
 ) -> dict[str, Any]:
     """Fields of an `emotion`.
 
     Args:
         result: with the scores, which stand as they are; None of them when nothing was said.
+        said: its words, as they may be told.
         stretch: the audio they were made from.
         label: the class to claim, or None to abstain. It need not be the most probable one (hysteresis).
         final: whether the segment has ended.
@@ -89,7 +99,7 @@ def emotion(
         "confidence": max(scores.values(), default=0.0) if label is None else scores[label],
         "scores": scores,
         "attributes": attributes,
-        "text": result.transcript.text,
+        "text": said.text,
         "latency": latency,
     }
 

@@ -25,6 +25,7 @@ from streaming.audio.segmenter import (
 )
 from streaming.audio.vad import VoiceActivityDetector
 from streaming.config import Settings
+from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome, RecognitionResult
 from streaming.segment import Known, Segment, Speaker, Tally
 from streaming.voicing import VoicedFrames
@@ -74,7 +75,7 @@ class Channel:
         self._resampler: Final = StreamResampler(rate_hz)
         self._vad: Final = vad
         self._segmenter: Final = Segmenter(settings.vad)
-        horizon_s = settings.vad.max_segment_s + (settings.vad.endpoint_ms + settings.vad.pre_roll_ms) / MS_PER_S
+        horizon_s = settings.vad.max_segment_s + (settings.vad.endpoint_max_ms + settings.vad.pre_roll_ms) / MS_PER_S
         self._voiced: Final = VoicedFrames(round(horizon_s * SAMPLE_RATE_HZ))
         self._heard_samples = 0
         self._decided_samples = 0
@@ -85,6 +86,7 @@ class Channel:
         first_s = max(FIRST_INTERIM_MIN_S, FIRST_INTERIM_SHARE * settings.asr.interim_s)
         self._first_interim_samples: Final = round(first_s * SAMPLE_RATE_HZ)
         self._next_interim_samples = self._first_interim_samples
+        self._step = Degradation.NONE
         self._open: Segment | None = None
         self._ended: Final[deque[Segment]] = deque()
 
@@ -99,6 +101,10 @@ class Channel:
         self._heard_samples += len(heard)
         self._detect(heard, now_s)
         self._ask_interim()
+
+    def pace(self, step: Degradation) -> None:
+        """Asks for interims as this step of degradation allows."""
+        self._step = step
 
     def flush(self, now_s: float) -> None:
         """Ends open speech where it is."""
@@ -170,8 +176,9 @@ class Channel:
         speech_start, speech_end = self._voiced.span(opened.start_sample, opened.end_sample)
         speech_samples = speech_end - speech_start
         if speech_samples >= self._next_interim_samples:
-            self._open.ask_interim(self._stretch(opened.start_sample, opened.end_sample), self._known)
-            self._next_interim_samples = speech_samples + self._interim_samples
+            stretch = self._stretch(opened.start_sample, opened.end_sample)
+            self._open.ask_interim(stretch, self._known, words=self._step.words)
+            self._next_interim_samples = speech_samples + round(self._step.spacing * self._interim_samples)
 
     def _stretch(self, start_sample: int, end_sample: int) -> Stretch:
         end_sample = min(end_sample, self._heard_samples)  # the silence that pads the stream is nobody's audio

@@ -169,6 +169,9 @@ def serve(host: str | None, port: int | None, events: Path | None, config: Path 
     metavar="SECONDS",
     help="How long to try again when the connection is lost; 0 to give up at once.",
 )
+@click.option("--trace", is_flag=True, help="Draw, at the end, where the time of each segment went.")
+@click.option("--trace-out", type=click.Path(path_type=Path, dir_okay=False), help="Keep that drawing as a .svg file.")
+@click.option("--trace-words", is_flag=True, help="With what was said in it.")
 @_JSON
 def stream(
     source: str,
@@ -180,6 +183,9 @@ def stream(
     encoding: str | None,
     fast: bool,
     reconnect_s: float,
+    trace: bool,
+    trace_out: Path | None,
+    trace_words: bool,
     as_json: bool,
 ) -> None:
     """Send SOURCE to a server and print its events as they come.
@@ -192,7 +198,13 @@ def stream(
     from streaming.audio.codecs import Encoding
     from streaming.displays import open_display
     from streaming.send import STDIN, open_source, stop_on_interrupt, stream_source
+    from streaming.trace import Tracer
+    from streaming.trace_output import check_picture, show_trace
 
+    check_picture(trace_out)
+    if trace_words and not (trace or trace_out):
+        raise click.UsageError("--trace-words goes with --trace or --trace-out.")
+    tracer = Tracer()
     if source != STDIN and (rate_hz is not None or encoding is not None):
         raise click.UsageError("--rate and --encoding describe raw audio on stdin; SOURCE is then -.")
     opened = open_source(source, SAMPLE_RATE_HZ if rate_hz is None else rate_hz, Encoding(encoding or Encoding.PCM16))
@@ -201,6 +213,11 @@ def stream(
 
     async def run() -> None:
         with stop_on_interrupt() as stopped, open_display(as_json=as_json) as display:
+
+            def follow(event: Event) -> None:
+                tracer.take(event)
+                display.show(event)
+
             await stream_source(
                 opened,
                 url,
@@ -208,12 +225,15 @@ def stream(
                 token=token,
                 language=language,
                 paced=not fast,
-                follow=display.show,
+                follow=follow,
                 stopped=stopped,
                 reconnect_s=reconnect_s,
             )
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        show_trace(tracer, bars=trace, picture=trace_out, words=trace_words, title=source, to_stderr=as_json)
 
 
 @click.command(epilog="Example: medusa analyze calls/ --json > emotions.jsonl")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from models.settings_file import SettingsProblem, SettingsRoot, SettingsSection, read_settings
 from models.weights_settings import WeightsSettings
@@ -18,6 +21,31 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 PathText = Annotated[str, Field(max_length=_MAX_PATH)]
 Text = Annotated[str, Field(max_length=_MAX_TEXT)]
 Host = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT)]
+Disclosure = Literal["full", "masked", "off"]
+"""How much of what was said is told."""
+_ORIGIN: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?")
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+
+
+def _as_browsers_write_it(origin: str) -> str:
+    written = _ORIGIN.fullmatch(origin)
+    if written is None or (written["port"] and written["port"] == _DEFAULT_PORTS.get(written["scheme"])):
+        raise ValueError(
+            "an origin is written as browsers do: scheme, :// and host in lower case, a port only where it is not the "
+            "scheme's own, no path, such as https://app.example"
+        )
+    return origin
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("an IP address is needed, such as 10.0.0.2") from None
+
+
+Origin = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(_as_browsers_write_it)]
+Address = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(_address)]
 
 
 class ServerSettings(SettingsSection):
@@ -28,7 +56,17 @@ class ServerSettings(SettingsSection):
     port: Port = 8765
     """TCP port; 0 for a free one."""
     tokens_file: PathText = ""
-    """File of accepted tokens, see `streaming.auth`; empty for no authentication."""
+    """File of accepted tokens, see `streaming.tokens`; empty for no authentication."""
+    max_failed_tokens: int = Field(default=10, ge=0, le=100)
+    """Wrong tokens from one address at which it is refused for a while; 0 for never."""
+    failed_tokens_window_s: float = Field(default=60.0, ge=1, le=86_400)
+    """They count when they come within so long."""
+    failed_tokens_refusal_s: float = Field(default=60.0, ge=1, le=86_400)
+    """The address is refused for so long."""
+    origins: tuple[Origin, ...] = Field(default=(), max_length=100)
+    """Origins of the web pages that are let in; none for the rule of `streaming.auth.Gate`."""
+    trusted_proxies: tuple[Address, ...] = Field(default=(), max_length=100)
+    """Peers whose `X-Forwarded-For` names the client."""
     tls_cert: PathText = ""
     """PEM certificate chain; empty for no TLS."""
     tls_key: PathText = ""
@@ -45,10 +83,22 @@ class ServerSettings(SettingsSection):
     """Events that wait for one slow subscriber."""
     idle_timeout_s: float = Field(default=60.0, ge=1, le=86_400)
     """A session without audio or keepalive for so long is closed."""
+    max_speed: float = Field(default=4.0, ge=0, le=1000)
+    """Times real time that audio may come; 0 for no limit."""
+    burst_s: float = Field(default=60.0, ge=1, le=3600)
+    """Audio that may come at once."""
+    too_fast: Literal["pace", "refuse"] = "pace"
+    """Whether faster audio waits in its socket, or ends the session."""
     resume_s: float = Field(default=20.0, ge=0, le=3600)
     """How long a session whose connection broke waits for its client; 0 to end it at once."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=600)
     """How long a stopping server waits for what is in flight."""
+    max_connections: int = Field(default=512, ge=4, le=100_000)
+    """Connections open at once, whatever they are for."""
+    handshake_timeout_s: float = Field(default=10.0, ge=0.1, le=600)
+    """How long a client may take for a TLS handshake or a request."""
+    max_controls_per_s: int = Field(default=50, ge=1, le=10_000)
+    """Text messages and pings that a client may send in a second."""
 
     @model_validator(mode="after")
     def _certificate_and_key_together(self) -> Self:
@@ -115,7 +165,11 @@ class VadSettings(SettingsSection):
     pause_ms: int = Field(default=200, ge=20, le=5000)
     """Silence after which the final result is computed ahead."""
     endpoint_ms: int = Field(default=600, ge=40, le=10_000)
-    """Silence that ends a segment."""
+    """Silence that ends a segment, as long as little is known of the speaker's pauses."""
+    endpoint_min_ms: int = Field(default=500, ge=40, le=10_000)
+    """Silence that ends a segment of the briskest speaker."""
+    endpoint_max_ms: int = Field(default=900, ge=40, le=10_000)
+    """Silence that ends a segment of the most hesitant one."""
     pre_roll_ms: int = Field(default=300, ge=0, le=2000)
     """Audio kept from before the onset."""
     post_roll_ms: int = Field(default=160, ge=0, le=2000)
@@ -126,12 +180,13 @@ class VadSettings(SettingsSection):
     """Longer speech is cut at its quietest point."""
 
     @model_validator(mode="after")
-    def _pause_before_end(self) -> Self:
-        if self.pause_ms > self.endpoint_ms:
-            raise ValueError(
-                f"pause_ms must not be above endpoint_ms, got {self.pause_ms} and {self.endpoint_ms}; "
-                "lower the one or raise the other"
-            )
+    def _silences_in_order(self) -> Self:
+        for lower, upper in pairwise(("pause_ms", "endpoint_min_ms", "endpoint_ms", "endpoint_max_ms")):
+            low, high = getattr(self, lower), getattr(self, upper)
+            if low > high:
+                raise ValueError(
+                    f"{lower} must not be above {upper}, got {low} and {high}; lower the one or raise the other"
+                )
         return self
 
 
@@ -164,6 +219,13 @@ class RolesSettings(SettingsSection):
     """Whether channels with the role agent are emotion-scored too."""
 
 
+class PrivacySettings(SettingsSection):
+    """`[privacy]`: what leaves the recogniser."""
+
+    transcripts: Disclosure = "full"
+    """Whether events carry words as they are, without digits and e-mail addresses, or not at all."""
+
+
 class BatcherSettings(SettingsSection):
     """`[batcher]`: how requests of all sessions share the recogniser."""
 
@@ -173,6 +235,8 @@ class BatcherSettings(SettingsSection):
     """Audio in one batch, padding included."""
     max_queue: int = Field(default=256, ge=8, le=100_000)
     """Requests that wait; interims go first when it is full."""
+    deadline_ms: int = Field(default=500, ge=50, le=60_000)
+    """How soon finals are to be answered: batches are kept short enough for it."""
     max_wait_ms: int = Field(default=0, ge=0, le=1000)
     """How long a lone request waits for company."""
 
@@ -196,6 +260,7 @@ class Settings(SettingsRoot):
     ensemble: EnsembleSettings = EnsembleSettings()
     emotion: EmotionSettings = EmotionSettings()
     roles: RolesSettings = RolesSettings()
+    privacy: PrivacySettings = PrivacySettings()
     batcher: BatcherSettings = BatcherSettings()
     weights: WeightsSettings = WeightsSettings()
     logging: LoggingSettings = LoggingSettings()

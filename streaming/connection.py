@@ -22,6 +22,8 @@ from streaming.errors import (
     ProtocolError,
     SlowConsumerError,
     StreamingError,
+    TooFastError,
+    TooManyAttemptsError,
     UnknownSessionError,
 )
 from streaming.events import ErrorEvent, Event, parse_event
@@ -37,6 +39,7 @@ _LEAST_ATTEMPT_S: Final = 1.0
 DONE: Final = 1000
 GOING_AWAY: Final = 1001
 _TOO_LARGE: Final = 1009
+_CROWDED: Final = 503
 _FINAL: Final = (DONE, 1002, 1003, 1007, 1008, _TOO_LARGE, 1010)
 """Close codes of RFC 6455, section 7.4.1, after which the same again would end the same."""
 _ERRORS: Final = MappingProxyType(
@@ -48,6 +51,8 @@ _ERRORS: Final = MappingProxyType(
             CapacityError,
             ProtocolError,
             SlowConsumerError,
+            TooFastError,
+            TooManyAttemptsError,
             UnknownSessionError,
         )
     }
@@ -118,6 +123,8 @@ class Connection:
             raise ConnectionFailedError(f"{self._url!r} is no address: it looks like ws://127.0.0.1:8765") from None
         except InvalidStatus as error:
             status = error.response.status_code
+            if status == _CROWDED:
+                raise CapacityError(f"{self._url} has too many connections open: try again later") from None
             raise ConnectionFailedError(
                 f"{self._url} answered with HTTP {status}: is it a MEDUSA live server, and of this version?"
             ) from None
@@ -156,7 +163,10 @@ class Connection:
             error = self._explain(closed)
             raise error or ConnectionFailedError(f"{self._url} closed before the session began: try again") from None
         if isinstance(event, ErrorEvent):
-            raise _ERRORS.get(event.code, StreamingError)(event.message)
+            error = _ERRORS.get(event.code, StreamingError)(event.message)
+            if isinstance(error, CapacityError):
+                error.retry_after_s = event.retry_after_s
+            raise error
         return event
 
     def _explain(self, closed: ConnectionClosed) -> StreamingError | None:
@@ -187,8 +197,8 @@ class Connection:
             raise loss
         outage.begin(now_s())
         _LOG.warning("%s; trying to connect again for %g s", loss, outage.left_s(now_s()))
-        why: StreamingError | TimeoutError = loss
-        while (pause_s := outage.pause_s(now_s())) is not None:
+        why = loss
+        while (pause_s := outage.pause_s(now_s(), at_least_s=_asked_for_s(why))) is not None:
             await asyncio.sleep(pause_s)
             try:
                 async with asyncio.timeout(max(_LEAST_ATTEMPT_S, outage.left_s(now_s()))):
@@ -201,6 +211,11 @@ class Connection:
                 _LOG.warning("connected again after %.1f s: %s", outage.connected(now_s()), how)
                 return
         raise ConnectionFailedError(f"{loss}; connecting again has failed for {patience_s:g} s: {why}")
+
+
+def _asked_for_s(refusal: StreamingError) -> float:
+    """How long the server wants to be left alone."""
+    return refusal.retry_after_s or 0.0 if isinstance(refusal, CapacityError) else 0.0
 
 
 def may_recover(closed: ConnectionClosed) -> bool:

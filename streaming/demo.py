@@ -80,7 +80,9 @@ async def run_demo(
             await _reach(sink, f"{settings.mqtt.host}:{settings.mqtt.port}")
         on_ready(server)
         events, followed = await _converse(server, conversation, follow, paced=paced)
-    return DemoResult.of(conversation, events, followed, unpublished=sum(sink.lost for sink in sinks))
+    unpublished_events = sum(sink.lost for sink in sinks)
+    verbatim = settings.privacy.transcripts == "full"
+    return DemoResult.of(conversation, events, followed, unpublished=unpublished_events, verbatim=verbatim)
 
 
 async def _reach(sink: MqttSink, broker: str) -> None:

@@ -29,10 +29,18 @@ class DemoResult:
     """Of each final emotion: from the decision that its segment had ended to the event."""
     unpublished: int = 0
     """Events that the broker did not take."""
+    verbatim: bool = True
+    """Whether events told the words as recognised; otherwise `word_error_rate` says nothing."""
 
     @classmethod
     def of(
-        cls, conversation: Conversation, events: Sequence[Event], followed: Sequence[Event], *, unpublished: int = 0
+        cls,
+        conversation: Conversation,
+        events: Sequence[Event],
+        followed: Sequence[Event],
+        *,
+        unpublished: int = 0,
+        verbatim: bool = True,
     ) -> Self:
         """Judges a demo.
 
@@ -41,6 +49,7 @@ class DemoResult:
             events: on the audio's own socket, in order.
             followed: at the subscriber, in order.
             unpublished: events that the broker did not take.
+            verbatim: whether events tell the words as recognised, see `[privacy] transcripts`.
         """
         finals = [event for event in events if isinstance(event, EmotionEvent) and event.final]
         heard = {_spoken_in(event, conversation.clips) for event in finals if event.scores}
@@ -57,6 +66,7 @@ class DemoResult:
             word_error_rate=word_error_rate(pairs),
             answer_ms=tuple(event.latency.total_ms - event.latency.endpoint_ms for event in finals),
             unpublished=unpublished,
+            verbatim=verbatim,
         )
 
     @property
@@ -105,10 +115,11 @@ class DemoResult:
     def summary(self) -> str:
         """One line."""
         median = "not measured" if self.median_answer_ms is None else f"{self.median_answer_ms:.0f} ms"
+        words = f"{self.word_error_rate:.1%}" if self.verbatim else "not measured, since words are not told as they are"
         return (
-            f"{self.finals} final emotion events for {self.clips} spoken clips; word error rate "
-            f"{self.word_error_rate:.1%}; median latency after the endpoint {median}; {len(self.events)} events on "
-            f"each of two sockets, {self.gaps} gaps"
+            f"{self.finals} final emotion events for {self.clips} spoken clips; word error rate {words}; "
+            f"median latency after the endpoint {median}; {len(self.events)} events on each of two sockets, "
+            f"{self.gaps} gaps"
         )
 
     def as_mapping(self) -> dict[str, Any]:
@@ -117,7 +128,7 @@ class DemoResult:
         return {
             "finals": self.finals,
             "clips": self.clips,
-            "word_error_rate": round(self.word_error_rate, 4),
+            "word_error_rate": round(self.word_error_rate, 4) if self.verbatim else None,
             "median_answer_ms": None if median is None else round(median, 1),
             "events": len(self.events),
             "gaps": self.gaps,

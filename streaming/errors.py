@@ -31,6 +31,12 @@ class ProtocolError(StreamingError):
     code = "protocol"
 
 
+class TooFastError(ProtocolError):
+    """A client sends audio faster than `[server] max_speed` allows, and the server does not let it wait."""
+
+    code = "too_fast"
+
+
 class ConfigError(StreamingError):
     """config.toml or an environment override is wrong; the message names the key and its line."""
 
@@ -45,10 +51,18 @@ class RecognitionError(StreamingError):
 
 
 class CapacityError(StreamingError):
-    """The server cannot take another session now."""
+    """The server cannot take another session now.
+
+    Attributes:
+        retry_after_s: when to try again, where that can be estimated.
+    """
 
     code = "capacity"
     retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnknownSessionError(StreamingError):
@@ -68,6 +82,22 @@ class AuthorisationError(StreamingError):
     """A client showed no token, or one that does not allow what it asks."""
 
     code = "not_authorised"
+
+
+class TooManyAttemptsError(AuthorisationError):
+    """Too many wrong tokens came from a client's address; it has to wait.
+
+    Args:
+        message: for people.
+        retry_after_s: whole seconds it has to wait; 0 where that is not known.
+    """
+
+    code = "too_many_attempts"
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ServerError(StreamingError):

@@ -102,16 +102,30 @@ class AttributesInfo(_Wire):
 
 
 class Latency(_Wire):
-    """Where the time between speech and its emotion went."""
+    """Where the time between speech and its emotion went.
+
+    `total_ms` is `emit_ms` more than the greater of `endpoint_ms` and `request_ms + queue_ms + compute_ms`: finals are
+    computed ahead, so that the answer is often there before speech counts as ended.
+    """
 
     endpoint_ms: Milliseconds
     """From the arrival of the last speech sample to the decision that speech ended; 0 for interims."""
     queue_ms: Milliseconds
     """From the request to the start of its batch."""
     compute_ms: Milliseconds
-    """That batch's own time. Both may lie inside `endpoint_ms`: finals are computed ahead."""
+    """That batch's own time."""
     total_ms: Milliseconds
     """From the arrival of the last speech sample that was looked at to this event."""
+    request_ms: Milliseconds = 0.0
+    """From the arrival of that sample to the request that was answered."""
+    encode_ms: Milliseconds = 0.0
+    """Of `compute_ms`, the speech encoder's part."""
+    decode_ms: Milliseconds = 0.0
+    """Of `compute_ms`, until the words were read."""
+    emotion_ms: Milliseconds = 0.0
+    """Of `compute_ms`, until the emotion was scored."""
+    emit_ms: Milliseconds = 0.0
+    """From when the answer was there and due until this event was handed on."""
 
 
 class Totals(_Wire):
@@ -267,6 +281,8 @@ class Degraded(_EventBase):
     dropped_interims: Count
     """Since the last such event."""
     lag_ms: Milliseconds
+    step: Literal["none", "slower_interims", "wordless_interims", "finals_only"] | None = None
+    """What is given up from now on, where that has changed; null where this event is not about it."""
 
 
 class ErrorEvent(_EventBase):
@@ -278,6 +294,8 @@ class ErrorEvent(_EventBase):
     message: str
     """What was wrong and what to do about it, for people."""
     retryable: bool
+    retry_after_s: Seconds | None = None
+    """When to try again, where that can be estimated."""
 
 
 class SessionEnded(_SessionEvent):

@@ -10,7 +10,7 @@ from typing import Final, Self
 from websockets.exceptions import ConnectionClosed
 
 from streaming.connection import RECONNECT_S, Connection, may_recover, understood
-from streaming.errors import CapacityError
+from streaming.errors import AuthorisationError, CapacityError, StreamingError
 from streaming.events import Event
 from streaming.outage import Pauses
 
@@ -74,15 +74,18 @@ class EventsClient(Connection, AsyncIterator[Event]):
                 error = self._explain(closed)
                 if error is None:
                     raise StopAsyncIteration from None
-                # Who was never let in is told so; who was, may be again.
-                refused = isinstance(error, CapacityError) and not (self._seen or self._connected_again)
-                if refused or not may_recover(closed):
+                if not may_recover(closed) or self._was_refused(error):
                     raise error from None
                 await self._come_back(error, self._connect_again)
                 continue
             if self._is_new(event):
                 self._outage.over()
                 return event
+
+    def _was_refused(self, error: StreamingError) -> bool:
+        """Whether it is not let in; who was, is tried again where there is no room for now."""
+        never_in = not (self._seen or self._connected_again)
+        return isinstance(error, AuthorisationError) or (isinstance(error, CapacityError) and never_in)
 
     async def _connect_again(self) -> str:
         """Connects so that nothing is missed. One number holds for all sessions: of several, all is replayed."""

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -72,7 +73,15 @@ class LiveSessions:
     Every session that entered is in the end either parked or left by the connection that holds it.
     """
 
-    def __init__(self, *, limit: int, resume_s: float, patience: Patience, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int,
+        resume_s: float,
+        patience: Patience,
+        stopping: asyncio.Event,
+        on_change: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         """Nobody is in yet.
 
         Args:
@@ -80,11 +89,13 @@ class LiveSessions:
             resume_s: how long a parked session waits; 0 where none does.
             patience: with the finals of a parked session that ends.
             stopping: once set, parked sessions end and none is parked any more.
+            on_change: told how many places are taken, whenever that changes.
         """
         self._limit = limit
         self._resume_s = resume_s
         self._patience = patience
         self._stopping = stopping
+        self._on_change = on_change
         self._by_token: dict[str, LiveSession] = {}
         self._parked: OrderedDict[str, LiveSession] = OrderedDict()
         self._last_words: OrderedDict[str, EndedSession] = OrderedDict()
@@ -130,6 +141,7 @@ class LiveSessions:
         if resume is not None:
             self._by_token[_digest(resume.token)] = live
         self._inside.add(live)
+        self._on_change(len(self._inside))
         self._empty.clear()
         return live
 
@@ -200,6 +212,7 @@ class LiveSessions:
             if not told:
                 self._keep_end(digest, EndedSession(live.runner.session_id, live.runner.resumed_after(1)))
         self._inside.discard(live)
+        self._on_change(len(self._inside))
         if not self._inside and not self._ending:
             self._empty.set()
 

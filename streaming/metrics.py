@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -11,6 +12,7 @@ from streaming.events import (
     EmotionEvent,
     ErrorEvent,
     Event,
+    Latency,
     ModelInfo,
     SessionEnded,
     SessionStarted,
@@ -23,9 +25,41 @@ from streaming.subscription import is_interim
 if TYPE_CHECKING:
     from streaming.recognition.recognizer import Recognizer
 
-_LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+_LATENCY_BUCKETS_S: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.0,
+    3.0,
+    5.0,
+    10.0,
+    30.0,
+)
 _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MS_PER_S: Final = 1000.0
+_STAGES: Final = MappingProxyType(
+    {
+        "total": "Last speech sample that was looked at to emotion event",
+        "queue": "Request to the start of its batch",
+        "compute": "Time of that batch",
+        "encode": "Of that batch, the speech encoder",
+        "decode": "Of that batch, the words",
+        "emotion": "Of that batch, the ensemble and what it alone reads",
+        "emit": "Answer there and due to event handed on",
+    }
+)
+"""Of `Latency`, the fields that tell something of finals and interims alike."""
+_ANSWERS: Final = ("final", "interim")
 
 
 class Metrics:
@@ -35,6 +69,13 @@ class Metrics:
         self.registry: Final = CollectorRegistry()
         self.sessions = self._gauge("medusa_sessions", "Sessions open now.")
         self.parked = self._gauge("medusa_sessions_parked", "Open sessions that wait for their client to come back.")
+        self.finals_load = self._gauge("medusa_load_finals", "Share of the recogniser's time that finals take.")
+        self.interims_load = self._gauge(
+            "medusa_load_interims", "Share that interims would take as often as they are wanted; may be above 1."
+        )
+        self.step = self._gauge(
+            "medusa_degradation_step", "0 nothing is given up, 1 interims are slower, 2 without words, 3 finals only."
+        )
         self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now, sinks included.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
         self.lag_s = self._histogram("medusa_lag_seconds", "Age of the oldest unanswered final, when audio arrives.")
@@ -43,6 +84,7 @@ class Metrics:
         self.sessions_resumed = self._counter("medusa_sessions_resumed", "Sessions taken up again by their client.")
         self.refused = self._counter("medusa_refused", "Connections turned away, by error code.", "code")
         self.audio_s = self._counter("medusa_audio_seconds", "Audio received, on the sessions' clocks.")
+        self.held_s = self._counter("medusa_held_seconds", "Time that audio waited because it came too fast.")
         self.segments = self._counter("medusa_segments", "Segments of speech that ended.")
         self.finals = self._counter("medusa_finals", "Final transcripts.")
         self.interims = self._counter("medusa_interims", "Interim transcripts.")
@@ -54,10 +96,14 @@ class Metrics:
         self.batch_size = Histogram(
             "medusa_batch_size", "Requests in one batch.", buckets=_BATCH_BUCKETS, registry=self.registry
         )
-        self.total_s = self._histogram("medusa_latency_total_seconds", "Last speech sample to final emotion event.")
         self.endpoint_s = self._histogram("medusa_latency_endpoint_seconds", "Silence until speech counted as ended.")
-        self.queue_s = self._histogram("medusa_latency_queue_seconds", "Final request to the start of its batch.")
-        self.compute_s = self._histogram("medusa_latency_compute_seconds", "Time of the batch that held a final.")
+        self.stages_s: Final = {
+            stage: self._histogram(f"medusa_latency_{stage}_seconds", f"{what}, by answer: final or interim.", "answer")
+            for stage, what in _STAGES.items()
+        }
+        for histogram in self.stages_s.values():
+            for answer in _ANSWERS:
+                histogram.labels(answer)  # there from the first scrape on, so that rates begin at zero
 
     def _gauge(self, name: str, what: str) -> Gauge:
         return Gauge(name, what, registry=self.registry)
@@ -65,16 +111,13 @@ class Metrics:
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, labels, registry=self.registry)
 
-    def _histogram(self, name: str, what: str) -> Histogram:
-        return Histogram(name, what, buckets=_LATENCY_BUCKETS_S, registry=self.registry)
+    def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
+        return Histogram(name, what, labels, buckets=_LATENCY_BUCKETS_S, registry=self.registry)
 
-    def watch(
-        self, *, queue_depth: Callable[[], int], subscribers: Callable[[], int], parked: Callable[[], int]
-    ) -> None:
-        """Reads these figures whenever the metrics are asked for."""
-        self.queue_depth.set_function(queue_depth)
-        self.subscribers.set_function(subscribers)
-        self.parked.set_function(parked)
+    def watch(self, **figures: Callable[[], float]) -> None:
+        """Reads these figures whenever the metrics are asked for: gauges by their names here."""
+        for name, read in figures.items():
+            getattr(self, name).set_function(read)
 
     def observe(self, event: Event) -> None:
         """Counts an event that is being published."""
@@ -89,15 +132,19 @@ class Metrics:
                 self.segments.inc()
             case TranscriptEvent(final=final):
                 (self.finals if final else self.interims).inc()
-            case EmotionEvent(final=True, latency=latency):
-                self.total_s.observe(latency.total_ms / _MS_PER_S)
-                self.endpoint_s.observe(latency.endpoint_ms / _MS_PER_S)
-                self.queue_s.observe(latency.queue_ms / _MS_PER_S)
-                self.compute_s.observe(latency.compute_ms / _MS_PER_S)
+            case EmotionEvent(final=final, latency=latency):
+                self._observe_latency(latency, final=final)
             case ErrorEvent(code=code):
                 self.errors.labels(code).inc()
             case _:
                 pass
+
+    def _observe_latency(self, latency: Latency, *, final: bool) -> None:
+        answer = _ANSWERS[not final]
+        if final:
+            self.endpoint_s.observe(latency.endpoint_ms / _MS_PER_S)
+        for stage, histogram in self.stages_s.items():
+            histogram.labels(answer).observe(getattr(latency, f"{stage}_ms") / _MS_PER_S)
 
     def observe_dropped(self, event: Event) -> None:
         """Counts an event that some subscriber did not take in time."""

@@ -75,10 +75,15 @@ class Outage:
         """Time that is left, in seconds; 0 once it is up."""
         return max(0.0, self.patience_s - self._spent_s - (now_s - self._lost_at_s))
 
-    def pause_s(self, now_s: float) -> float | None:
-        """How long to wait before the next attempt; None once the time is up."""
+    def pause_s(self, now_s: float, *, at_least_s: float = 0.0) -> float | None:
+        """How long to wait before the next attempt; None once the time is up.
+
+        Args:
+            now_s: this moment.
+            at_least_s: what the server asks for.
+        """
         left_s = self.left_s(now_s)
         if not left_s:
             return None
         self._attempts += 1
-        return min(left_s, self._pauses.before(self._attempts - 1))
+        return min(left_s, max(at_least_s, self._pauses.before(self._attempts - 1)))

@@ -12,8 +12,9 @@ from streaming.errors import AudioLostError, ProtocolError
 
 KEPT_S: Final = 60.0
 """Audio kept behind what was sent last; of more, the oldest goes first."""
-UNHEARD_S: Final = 30.0
-"""Audio that may be on its way. What lies between the two may be dropped or in somebody's buffer, never both."""
+UNHEARD_S: Final = 15.0
+"""Audio that may be on its way. It is well within what is kept, so that what is lost on the way can be sent again; and
+a server that takes audio at the pace of speech answers a ping behind it before it passes for dead."""
 FLUSH: Final = "flush"
 CLOSE: Final = "close"
 

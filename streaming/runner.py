@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -13,12 +14,14 @@ from typing import Final
 
 from streaming.actions import Action, Discard, Emit, Promote, Submit
 from streaming.audio.sources import AudioFormat
-from streaming.errors import StreamingError
+from streaming.errors import StreamingError, TooFastError
 from streaming.events import SessionResumed
 from streaming.faults import where
 from streaming.hub import EventHub
 from streaming.metrics import Metrics
+from streaming.pace import UNLIMITED, AudioPace
 from streaming.recognition.batcher import Batcher
+from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome, RecognitionShed, RequestKind
 from streaming.session import Session
 
@@ -53,6 +56,8 @@ class SessionRunner:
         clock: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_outstanding: int = MAX_OUTSTANDING,
+        pace: AudioPace = UNLIMITED,
+        refuses_haste: bool = False,
     ) -> None:
         """Connects the three; nothing happens before `start`.
 
@@ -65,6 +70,8 @@ class SessionRunner:
             clock: seconds, never going back.
             utc_now: for `emitted_at`.
             max_outstanding: unanswered finals above which `receive` waits.
+            pace: how fast audio may come.
+            refuses_haste: whether faster audio is an error instead of waiting.
         """
         self._session = session
         self._batcher = batcher
@@ -73,6 +80,8 @@ class SessionRunner:
         self._clock = clock
         self._utc_now = utc_now
         self._max_outstanding = max_outstanding
+        self._pace = pace
+        self._refuses_haste = refuses_haste
         self._bytes_per_s = audio.bytes_per_s
         self._rate_hz = audio.rate_hz
         self._steps: deque[Callable[[], Sequence[Action]]] = deque()
@@ -81,6 +90,7 @@ class SessionRunner:
         self._lagging = False
         self._shed = 0
         self._overload_told_s = float("-inf")
+        self._degradation = Degradation.NONE
         self._deaf = False
         self._answered = asyncio.Event()
         self._finished = asyncio.Event()
@@ -105,6 +115,9 @@ class SessionRunner:
         """Hears audio of any length; waits, in between, for the recogniser to keep up.
 
         May be cancelled: what was heard until then counts. Audio after the end is ignored.
+
+        Raises:
+            TooFastError: it comes too fast, and such audio is not to wait.
         """
         arrived_s = self._clock()
         for piece in self._pieces(data):
@@ -113,10 +126,27 @@ class SessionRunner:
                 await self._answered.wait()
             if self._deaf:
                 return
-            self._metrics.audio_s.inc(len(piece) / self._bytes_per_s)
+            piece_s = len(piece) / self._bytes_per_s
+            self._metrics.audio_s.inc(piece_s)
             self._step(partial(self._session.receive, piece, arrived_s))
             self._watch()
+            await self._await_turn(self._pace.ahead_s(piece_s, self._clock()))
+
+    async def _await_turn(self, ahead_s: float) -> None:
+        """Lets others have the loop, and audio that came too soon wait until it is due."""
+        if not ahead_s or self._deaf:
             await asyncio.sleep(0)
+            return
+        if self._refuses_haste:
+            raise TooFastError(
+                "the audio comes faster than [server] max_speed and burst_s allow: send it at the pace of speech"
+            )
+        self._metrics.held_s.inc(ahead_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ahead_s):
+                while not self._deaf:
+                    self._answered.clear()
+                    await self._answered.wait()
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         size = max(1, int(PIECE_S * self._bytes_per_s))
@@ -202,8 +232,8 @@ class SessionRunner:
 
     def _perform_one(self, action: Action) -> None:
         match action:
-            case Emit(event=event):
-                stamped = event.stamped(self._utc_now())
+            case Emit():
+                stamped = action.handed_on(self._clock()).stamped(self._utc_now())
                 self._metrics.observe(stamped)
                 self._hub.publish(stamped)
             case Submit(request=request):
@@ -230,6 +260,9 @@ class SessionRunner:
         now_s = self._clock()
         lag_s = now_s - next(iter(self._finals.values()), now_s)
         self._metrics.lag_s.observe(lag_s)
+        if self._batcher.step is not self._degradation:
+            self._degradation = self._batcher.step
+            self._step(partial(self._session.pace, self._degradation, lag_s * _MS_PER_S))
         if self._shed and now_s - self._overload_told_s >= OVERLOAD_NOTICE_S:
             dropped, self._shed, self._overload_told_s = self._shed, 0, now_s
             self._step(lambda: self._session.degrade("overload", dropped, lag_s * _MS_PER_S))

@@ -9,10 +9,12 @@ from models.speaker import SpeakerMoments
 from models.windows import SAMPLE_RATE_HZ
 from streaming.actions import Outbox
 from streaming.answers import Stretch, emotion, final_transcript, interim_transcript
-from streaming.config import EmotionSettings
+from streaming.config import Disclosure, EmotionSettings
 from streaming.errors import RecognitionError
-from streaming.events import EmotionEvent, ErrorEvent, Latency, SpeechEnded, SpeechEvent, SpeechStarted, TranscriptEvent
+from streaming.events import EmotionEvent, ErrorEvent, SpeechEnded, SpeechEvent, SpeechStarted, TranscriptEvent
 from streaming.hysteresis import LabelHysteresis
+from streaming.latency import Moments, latency
+from streaming.privacy import disclosed
 from streaming.recognition.agreement import LocalAgreement
 from streaming.recognition.request import (
     RecognitionFailure,
@@ -35,6 +37,8 @@ class Speaker:
     scored: bool
     """Whether emotions are inferred at all."""
     emotion: EmotionSettings
+    transcripts: Disclosure
+    """How much of the words is told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +87,7 @@ class Segment:
         self._ahead: tuple[RecognitionRequest, Stretch] | None = None
         self._final: RecognitionRequest | None = None
         self._answer: RecognitionResult | RecognitionFailure | None = None
+        self._answered_s = 0.0
         self._ending: _Ending | None = None
         self._emit(SpeechStarted, start_s=start_sample / SAMPLE_RATE_HZ)
 
@@ -96,9 +101,10 @@ class Segment:
         """Whether it has ended and its answer is there."""
         return self._ending is not None and self._answer is not None
 
-    def ask_interim(self, stretch: Stretch, known: Known) -> None:
-        """Asks what was said so far."""
-        self._interim = (self._submit(RequestKind.INTERIM, stretch, known), stretch)
+    def ask_interim(self, stretch: Stretch, known: Known, *, words: bool = True) -> None:
+        """Asks how it was said so far and, with `words`, what; nothing where neither is wanted."""
+        if words or self._speaker.scored:
+            self._interim = (self._submit(RequestKind.INTERIM, stretch, known, words=words), stretch)
 
     def pause(self, stretch: Stretch, known: Known) -> None:
         """Speech paused: asks for what becomes the final if the pause becomes the end."""
@@ -136,9 +142,11 @@ class Segment:
             if isinstance(outcome, RecognitionResult):
                 self._show_interim(outcome, stretch, now_s)
         elif self._ahead is not None and number == self._ahead[0].request_id:
+            self._answered_s = _answered_s(outcome, now_s)
             self._resolve_ahead(outcome)
         elif self._final is not None and number == self._final.request_id:
             self._final = None
+            self._answered_s = _answered_s(outcome, now_s)
             self._answer = _answer(outcome)
 
     def _resolve_ahead(self, outcome: RecognitionOutcome) -> None:
@@ -164,47 +172,44 @@ class Segment:
         """
         if self._ending is None or self._answer is None:
             raise RecognitionError(f"segment {self.number} has no answer yet")
-        if isinstance(self._answer, RecognitionFailure):
+        result, stretch = self._answer, self._ending.stretch
+        if isinstance(result, RecognitionFailure):
             place = f"segment {self.number} of channel {self._speaker.channel}"
             self._outbox.emit(
                 ErrorEvent,
                 channel=self._speaker.channel,
                 role=self._speaker.role,
                 code=RecognitionError.code,
-                message=f"{place} could not be recognised: {self._answer.message}",
-                retryable=self._answer.retryable,
+                message=f"{place} could not be recognised: {result.message}",
+                retryable=result.retryable,
             )
             return None
         self._tally.finals += 1
-        result, stretch = self._answer, self._ending.stretch
-        self._emit(TranscriptEvent, **final_transcript(result))
+        said = disclosed(result.transcript, self._speaker.transcripts)
+        self._emit(TranscriptEvent, **final_transcript(result, said))
         if self._speaker.scored:
-            latency = self._latency(result, stretch, self._ending.decided_s, now_s)
+            moments = Moments(stretch.arrived_s, self._ending.decided_s, self._answered_s, now_s)
             label = self._label(result, stretch)
-            self._emit(EmotionEvent, **emotion(result, stretch, label, final=True, latency=latency))
+            told = emotion(result, said, stretch, label, final=True, latency=latency(result, moments))
+            self._emit_emotion(moments, told)
         return result
 
     def _show_interim(self, result: RecognitionResult, stretch: Stretch, now_s: float) -> None:
         self._tally.interims += 1
-        self._emit(TranscriptEvent, **interim_transcript(result, self._agreement.push(result.transcript.words)))
+        said = disclosed(result.transcript, self._speaker.transcripts)
+        if result.request.transcribe:
+            self._emit(TranscriptEvent, **interim_transcript(result, self._agreement.push(said.words)))
         if self._speaker.scored and result.emotion is not None:
-            latency = self._latency(result, stretch, stretch.arrived_s, now_s)
+            moments = Moments(stretch.arrived_s, stretch.arrived_s, _answered_s(result, now_s), now_s)
             label = self._hysteresis.push(self._label(result, stretch))
-            self._emit(EmotionEvent, **emotion(result, stretch, label, final=False, latency=latency))
+            told = emotion(result, said, stretch, label, final=False, latency=latency(result, moments))
+            self._emit_emotion(moments, told)
 
     def _label(self, result: RecognitionResult, stretch: Stretch) -> str | None:
         too_short = stretch.speech_samples < self._speaker.emotion.low_confidence_s * SAMPLE_RATE_HZ
         return None if too_short or result.emotion is None else result.emotion.label
 
-    def _latency(self, result: RecognitionResult, stretch: Stretch, decided_s: float, now_s: float) -> Latency:
-        return Latency(
-            endpoint_ms=1000 * (decided_s - stretch.arrived_s),
-            queue_ms=result.queue_ms,
-            compute_ms=result.compute_ms,
-            total_ms=1000 * (now_s - stretch.arrived_s),
-        )
-
-    def _submit(self, kind: RequestKind, stretch: Stretch, known: Known) -> RecognitionRequest:
+    def _submit(self, kind: RequestKind, stretch: Stretch, known: Known, *, words: bool = True) -> RecognitionRequest:
         return self._outbox.submit(
             kind,
             stretch.samples,
@@ -214,7 +219,11 @@ class Segment:
             language=known.language,
             heard=known.heard,
             score_emotion=self._speaker.scored,
+            transcribe=words,
         )
+
+    def _emit_emotion(self, moments: Moments, fields: dict[str, Any]) -> None:
+        self._emit(EmotionEvent, as_of_s=moments.told_s, **fields)
 
     def _emit(self, event: type[SpeechEvent], **fields: Any) -> None:
         self._outbox.emit(event, channel=self._speaker.channel, role=self._speaker.role, segment=self.number, **fields)
@@ -224,3 +233,8 @@ def _answer(outcome: RecognitionOutcome) -> RecognitionResult | RecognitionFailu
     if isinstance(outcome, RecognitionShed):
         return RecognitionFailure(outcome.request, f"its final was shed ({outcome.reason})")
     return outcome
+
+
+def _answered_s(outcome: RecognitionOutcome, now_s: float) -> float:
+    known = outcome.answered_s if isinstance(outcome, RecognitionResult) else None
+    return now_s if known is None else known

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from streaming.auth import open_gate
 from streaming.config import ServerSettings, Settings
 from streaming.errors import ServerError
+from streaming.protocols.connections import LINGER_S, ConnectionLimits, GuardedConfig, GuardedHttp, GuardedWebSocket
 from streaming.protocols.http import create_app
 from streaming.service import LiveService
 from streaming.sinks.base import Sink
@@ -30,12 +30,9 @@ if TYPE_CHECKING:
     from streaming.recognition.recognizer import Recognizer
 
 _LOG: Final = logging.getLogger(__name__)
-_LINGER_S: Final = 5.0
-"""How long a connection that is over may take to notice; then it is cut."""
-_QUIET_S: Final = 0.5
-"""A peer that was cut short and has sent nothing for so long has stopped sending."""
 _BACKLOG: Final = 128
-_LOST: Final = 1006
+_RECEIVE_BUFFER_BYTES: Final = 262_144
+"""Audio of one client that the system holds for us: eight seconds of 16 kHz. What is more waits at the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +191,7 @@ def _listening_socket(settings: ServerSettings) -> Iterator[socket.socket]:
     listener = socket.socket(family, kind, protocol)
     with contextlib.closing(listener):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         try:
             listener.bind(address)
             listener.listen(_BACKLOG)
@@ -207,19 +205,23 @@ def _listening_socket(settings: ServerSettings) -> Iterator[socket.socket]:
         yield listener
 
 
-def _configure(settings: ServerSettings, app: Starlette) -> uvicorn.Config:
-    config = uvicorn.Config(
+def _configure(settings: ServerSettings, app: Starlette) -> GuardedConfig:
+    config = GuardedConfig(
         app,
-        ws=_LingeringWebSocket,
+        ConnectionLimits.of(settings),
+        http=GuardedHttp,
+        ws=GuardedWebSocket,
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         # Requests may carry ?token=, messages carry what people say: uvicorn logs neither below warnings.
         access_log=False,
         log_config=None,
         log_level="warning",
-        timeout_graceful_shutdown=int(_LINGER_S),
+        timeout_graceful_shutdown=int(LINGER_S),
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
     )
@@ -234,65 +236,34 @@ def _configure(settings: ServerSettings, app: Starlette) -> uvicorn.Config:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, less its own way with signals: a stop that was asked for exits with 0."""
+    """uvicorn, less its own way with signals (a stop asked for exits with 0), with a limit on TLS handshakes."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: GuardedConfig) -> None:
         super().__init__(config)
         self.servers = []
         self.accepting = asyncio.Event()
+        self._guarded = config
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        config = self._guarded
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            server = await loop.create_server(
+                lambda: GuardedHttp(config, self.server_state, {}),
+                sock=listener,
+                backlog=_BACKLOG,
+                ssl=config.ssl,
+                ssl_handshake_timeout=config.limits.handshake_s if config.ssl else None,
+            )
+            self.servers.append(server)
+        self.started = True
         self.accepting.set()
 
     def stop_accepting(self) -> None:
         """Refuses new connections; open ones stay."""
         for server in self.servers:
             server.close()
-
-
-class _LingeringWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, more patient with a peer that is still sending and less with one that never reads.
-
-    Closing a socket while the peer sends resets the connection, and the peer may never see why. So after a protocol
-    error, a message too large above all, what still comes is thrown away until the peer has read our close frame.
-    """
-
-    _cut_short = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.handshake_complete and not self.disconnected:
-            # RFC 6455, section 7.1.5: uvicorn's 1005 stands for a close frame without a code, and there was none.
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": _LOST})
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._cut_short:
-            self._close_when_quiet()
-        else:
-            super().data_received(data)
-
-    def handle_parser_exception(self) -> None:
-        self._cut_short = True
-        close = self.conn.close_sent
-        code, reason = (close.code, close.reason) if close else (1002, "")
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self._close_when_quiet()
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
-
-    def _close_when_quiet(self) -> None:
-        if self.close_timer is not None:
-            self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(_QUIET_S, self.transport.close)
-
-    async def run_asgi(self) -> None:
-        await super().run_asgi()
-        self.loop.call_later(_LINGER_S, self.transport.abort)

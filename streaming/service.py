@@ -16,6 +16,7 @@ from streaming.faults import where
 from streaming.hub import EventHub
 from streaming.live_sessions import EndedSession, LiveSession, LiveSessions, Patience
 from streaming.metrics import MeasuredRecognizer, Metrics
+from streaming.pace import AudioPace
 from streaming.protocols.native import ListenRequest
 from streaming.recognition.batcher import Batcher
 from streaming.runner import SessionRunner
@@ -76,6 +77,7 @@ class LiveService:
             resume_s=settings.server.resume_s,
             patience=self.patience,
             stopping=self.stopping,
+            on_change=self._count_sessions,
         )
         self._load = load
         self._clock = clock
@@ -112,13 +114,16 @@ class LiveService:
     async def _warm_up(self) -> None:
         recognizer = MeasuredRecognizer(await asyncio.to_thread(self._load), self.metrics)
         await asyncio.to_thread(recognizer.warm_up)
-        batcher = Batcher(recognizer, self.settings.batcher, clock=self._clock)
+        batcher = Batcher(recognizer, self.settings.batcher, clock=self._clock, interim_s=self.settings.asr.interim_s)
         await batcher.start()
         self._recognizer, self._batcher = recognizer, batcher
         self.metrics.watch(
             queue_depth=lambda: batcher.depth,
             subscribers=lambda: self.hub.subscribers,
             parked=lambda: self.sessions.parked,
+            step=lambda: batcher.step,
+            finals_load=lambda: batcher.load.finals,
+            interims_load=lambda: batcher.load.interims,
         )
 
     async def _run_sink(self, sink: Sink) -> None:
@@ -135,7 +140,8 @@ class LiveService:
         Whoever opened it hands it back in the end, to `sessions.park` or `sessions.leave`.
 
         Raises:
-            CapacityError: all places are taken, or the service is warming up or stopping.
+            CapacityError: all places are taken, one more would make the finals of all others late, or the service is
+                warming up or stopping.
             StreamingError: the session cannot be as requested.
         """
         if self.stopping.is_set():
@@ -143,6 +149,7 @@ class LiveService:
         if self._recognizer is None or self._batcher is None:
             raise CapacityError("the server is warming up: try again in a few seconds")
         self.sessions.make_room()
+        self._batcher.check_room(len(self.sessions))
         session = Session(
             session_id,
             self.settings,
@@ -153,12 +160,24 @@ class LiveService:
             model=self._recognizer.model,
             vad=self._vad,
         )
+        server = self.settings.server
         runner = SessionRunner(
-            session, self._batcher, self.hub, audio=request.audio, metrics=self.metrics, clock=self._clock
+            session,
+            self._batcher,
+            self.hub,
+            audio=request.audio,
+            metrics=self.metrics,
+            clock=self._clock,
+            pace=AudioPace(server.max_speed, server.burst_s),
+            refuses_haste=server.too_fast == "refuse",
         )
         live = self.sessions.enter(runner)
         runner.start()
         return live
+
+    def _count_sessions(self, sessions: int) -> None:
+        if self._batcher is not None:
+            self._batcher.session_count(sessions)
 
     async def resume_session(self, token: str) -> LiveSession | EndedSession:
         """A session whose connection broke, handed to another; to be handed back like one that was opened.

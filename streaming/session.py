@@ -30,6 +30,7 @@ from streaming.events import (
     SessionStarted,
     Totals,
 )
+from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome
 from streaming.segment import Speaker
 
@@ -94,10 +95,16 @@ class Session:
         self._model: Final = model
         self._outbox: Final = Outbox(session_id)
         self._decoder: Final = Decoder(audio.encoding, audio.channels)
-        self._arrivals: Final = Arrivals(settings.vad.max_segment_s + settings.vad.endpoint_ms / 1000)
+        self._arrivals: Final = Arrivals(settings.vad.max_segment_s + settings.vad.endpoint_max_ms / 1000)
         self._channels: Final = tuple(
             Channel(
-                Speaker(index, role, role != AGENT_ROLE or settings.roles.score_agents, settings.emotion),
+                Speaker(
+                    index,
+                    role,
+                    role != AGENT_ROLE or settings.roles.score_agents,
+                    settings.emotion,
+                    settings.privacy.transcripts,
+                ),
                 settings,
                 rate_hz=audio.rate_hz,
                 outbox=self._outbox,
@@ -229,6 +236,22 @@ class Session:
         if self._state in (_State.OPEN, _State.CLOSING):
             self._outbox.emit(
                 Degraded, channel=None, role=None, reason=reason, dropped_interims=dropped_interims, lag_ms=lag_ms
+            )
+        return self._outbox.take()
+
+    def pace(self, step: Degradation, lag_ms: float) -> list[Action]:
+        """Gives up so much from now on, and tells the client; nothing once the session has ended."""
+        for channel in self._channels:
+            channel.pace(step)
+        if self._state in (_State.OPEN, _State.CLOSING):
+            self._outbox.emit(
+                Degraded,
+                channel=None,
+                role=None,
+                reason="overload",
+                dropped_interims=0,
+                lag_ms=lag_ms,
+                step=step.name.lower(),
             )
         return self._outbox.take()
 

@@ -68,6 +68,7 @@ class SpeechEncoder:
         stacked: bool = False,
         device: str = "auto",
         windows: WindowPolicy = FINAL_WINDOWS,
+        single: bool = False,
     ) -> None:
         """Loads the model.
 
@@ -78,6 +79,7 @@ class SpeechEncoder:
             stacked: whether they stand side by side; else they are summed.
             device: `auto`, `cpu` or `cuda`; on a GPU it computes in bfloat16.
             windows: what Whisper pads clips to, unless it is told.
+            single: whether it computes in single precision on a GPU too.
 
         Raises:
             FeatureError: the architecture is none of these, or the device is not there.
@@ -87,7 +89,7 @@ class SpeechEncoder:
             raise FeatureError(f"no speech encoder of architecture {architecture!r}; there are {', '.join(_READERS)}")
         self.device = choose_device(device)
         require(folder, architecture, layers)
-        precision = precision_on(self.device)
+        precision = torch.float32 if single else precision_on(self.device)
         self._reader = _READERS[architecture](folder, self.device, precision, layers, stacked, windows)
         self.batches = self._reader.batches
         self.least_samples = self._reader.least_samples

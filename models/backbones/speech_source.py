@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from models.audio_batches import LEAST_MEL_FRAMES, AudioBatch, MelBatch
 from models.backbones.bundle_backbones import backbone_at_hand
 from models.backbones.registry import backbone
+from models.engines.base import ON_A_GPU, SINGLE
 from models.errors import FeatureError, WeightsError
 from models.graphs.checkpoint import PREPROCESSOR_FILE, WEIGHTS_FILE, read_description, single_precision_bytes
 from models.weights_settings import WeightsSettings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from models.backbones.speech import SpeechEncoder
     from models.bundle import Bundle
     from models.bundle_manifest import BackboneEntry
+    from models.engines.base import Engine
     from models.graphs.speech import SpeechGraph
     from models.graphs.whisper import WhisperGraph
 
@@ -126,25 +128,51 @@ class SpeechSource:
         if self.architecture != WHISPER:
             return _as_it_is
         from models.backbones.log_mel import LogMel
-        from models.graphs.whisper import whisper_shape
 
-        longest = whisper_shape(self.folder, self.layers).max_source_positions
+        longest = self._places()
         return _Spectrograms(LogMel(self._spectrogram().feature_size), windows, longest).of
 
-    def encoder(self, windows: WindowPolicy) -> SpeechEncoder:
+    def places_s(self) -> float | None:
+        """Seconds of the longest window that a Whisper has places for; None where it hears the waveform.
+
+        Raises:
+            WeightsError: it is no Whisper that can stand inside an engine.
+        """
+        if self.architecture != WHISPER:
+            return None
+        return self._places() * ENCODER_HOP_SAMPLES / SAMPLE_RATE_HZ
+
+    def encoder(self, windows: WindowPolicy, *, beside: Engine | None = None, precision: str = SINGLE) -> SpeechEncoder:
         """The encoder in PyTorch.
 
         Args:
             windows: as for `ear`.
+            beside: the engine that reads its features: where that computes on a GPU which PyTorch finds as well, so
+                does the encoder. By default it computes on the CPU.
+            precision: of that engine; where it is not `fp32`, the encoder computes in bfloat16 on a GPU.
 
         Raises:
             WeightsError: the folder does not hold it.
         """
         from models.backbones.speech import SpeechEncoder
 
-        return SpeechEncoder(
-            self.folder, self.architecture, layers=self.layers, stacked=self.stacked, device="cpu", windows=windows
+        encoder = SpeechEncoder(
+            self.folder,
+            self.architecture,
+            layers=self.layers,
+            stacked=self.stacked,
+            device="auto" if beside is not None and beside.name in ON_A_GPU else "cpu",
+            windows=windows,
+            single=precision == SINGLE,
         )
+        if beside is not None:
+            _LOG.info("%s is computed beside the engine, on %s", self.folder, encoder.device)
+        return encoder
+
+    def _places(self) -> int:
+        from models.graphs.whisper import whisper_shape
+
+        return whisper_shape(self.folder, self.layers).max_source_positions
 
     def _spectrogram(self) -> _Spectrogram:
         made = "made are log-mel spectrograms as Whisper's own preprocessor makes them"

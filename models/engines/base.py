@@ -14,6 +14,10 @@ from models.modalities import EngineInputs, Modality
 
 NO_MEL: Final[Mapping[str, int]] = MappingProxyType({})
 """`Engine.reads_mel` where no Whisper encoder is inside."""
+SINGLE: Final = "fp32"
+"""The precision that PyTorch computes in, and every engine can."""
+ON_A_GPU: Final = frozenset({"cuda", "tensorrt"})
+"""Names of engines that compute on an NVIDIA card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What runs it: `torch`, `onnx`, `tensorrt`."""
+        """What runs it: `torch`, `onnx`, `cuda`, `tensorrt`."""
         ...
 
     @property

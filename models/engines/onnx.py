@@ -16,29 +16,19 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.engines.base import EngineOutput
+from models.engines.graph_inputs import (
+    ALL_LANES,
+    ANSWERS_OUTPUT,
+    GIVEN_INPUT,
+    LANE_INPUT,
+    LANES_NOTE,
+    OUTPUTS,
+    Reading,
+    told_hearing,
+)
 from models.errors import EngineError
-from models.inputs import complete
 from models.modalities import EngineInputs, Modality
 from models.numeric_threads import threads_each
-
-OUTPUTS = ("probabilities", "attributes")
-
-WAVEFORM_INPUT: Final = "waveform"
-"""`[batch, time]`: what all encoders inside hear that read no spectrogram."""
-SAMPLES_INPUT: Final = "samples"
-"""`[batch]`: of each clip, whichever way encoders hear it."""
-HEARS_NOTE: Final = "hears"
-"""In the graph's metadata: the modalities that the waveform stands for, as JSON."""
-
-LANE_INPUT: Final = "lane"
-"""Of a graph in lanes: which of them is computed; `ALL_LANES`, or a number that none has."""
-GIVEN_INPUT: Final = "given"
-"""`[batch, members, labels + 3]`: what the members of all other lanes say."""
-ANSWERS_OUTPUT: Final = "answers"
-"""The same, lanes that were computed put in their places."""
-LANES_NOTE: Final = "lanes"
-"""In the graph's metadata: the members of each lane, as JSON."""
-ALL_LANES: Final = -1
 
 _SMALL_BYTES: Final = 200_000_000
 """Graphs up to here finish an operation sooner than a second thread wakes up: their threads compute lanes or rows."""
@@ -49,26 +39,6 @@ _WEIGHTS_FOLDER: Final = "session.model_external_initializers_file_folder_path"
 _Feed = Mapping[str, NDArray[Any]]
 _Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 _Result = TypeVar("_Result")
-
-
-def feature_input(modality: str) -> str:
-    """Name of a modality's features among the graph's inputs."""
-    return f"{modality}_features"
-
-
-def token_input(modality: str) -> str:
-    """Name of a modality's tokens among the graph's inputs, where its text encoder is inside."""
-    return f"{modality}_tokens"
-
-
-def mel_input(modality: str) -> str:
-    """Name of a modality's spectrograms among the graph's inputs, where its Whisper encoder is inside."""
-    return f"mel_{modality}"
-
-
-def length_input(modality: str) -> str:
-    """Name of a modality's lengths among the graph's inputs."""
-    return f"{modality}_lengths"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,26 +120,19 @@ class OnnxEngine:
             raise EngineError(f"ONNX Runtime cannot open the graph: {error}") from error
         self.modalities = modalities
         shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
-        found = shapes.keys()
-        self.reads_tokens = frozenset(m.name for m in modalities if token_input(m.name) in found)
-        self.reads_audio = _hearing(self._session) & {m.name for m in modalities}
-        self.reads_mel = {m.name: int(shapes[mel_input(m.name)][1]) for m in modalities if mel_input(m.name) in found}
-        expected = {name for m in modalities for name in self._inputs(m.name)}
-        if found - {LANE_INPUT, GIVEN_INPUT} != expected:
-            raise EngineError(f"the graph reads {sorted(found)}, the bundle gives {sorted(expected)}")
+        shapes = {name: shape for name, shape in shapes.items() if name not in {LANE_INPUT, GIVEN_INPUT}}
+        hears = told_hearing(self._session.get_modelmeta().custom_metadata_map)
+        self._reading = Reading.of(modalities, shapes, hears)
+        self.reads_tokens = self._reading.tokens
+        self.reads_audio = self._reading.audio
+        self.reads_mel = self._reading.mel
         self._lanes = _Lanes.of(self._session)
         self._threads = allowed
         self._pool = ThreadPoolExecutor(allowed - 1, thread_name_prefix="onnx") if parts_apart else None
 
     def run(self, inputs: EngineInputs) -> EngineOutput:
         """Scores a batch; see `Engine.run`."""
-        feed: dict[str, NDArray[Any]] = {}
-        size = 0
-        full = complete(inputs, self.modalities, self.reads_tokens, self.reads_audio, self.reads_mel)
-        for name, batch in full.items():
-            sequence, lengths = self._inputs(name)
-            feed[sequence], feed[lengths] = batch.sequence, batch.lengths
-            size = len(batch)
+        feed, size = self._reading.feed(inputs)
         if self._pool is None:
             return EngineOutput(*self._scores(feed, size))
         # An encoder inside makes one lane longer than the others; rows for every thread leave less to wait for.
@@ -209,24 +172,6 @@ class OnnxEngine:
             feed = {**feed, LANE_INPUT: np.array(lane, dtype=np.int64), GIVEN_INPUT: own}
         probabilities, attributes = self._session.run(list(OUTPUTS), feed)
         return np.asarray(probabilities), np.asarray(attributes)
-
-    def _inputs(self, modality: str) -> tuple[str, str]:
-        """Names of a modality's sequences and lengths among the graph's inputs; those of audio are shared."""
-        if modality in self.reads_audio:
-            return WAVEFORM_INPUT, SAMPLES_INPUT
-        if modality in self.reads_mel:
-            return mel_input(modality), SAMPLES_INPUT
-        sequence = token_input(modality) if modality in self.reads_tokens else feature_input(modality)
-        return sequence, length_input(modality)
-
-
-def _hearing(session: onnxruntime.InferenceSession) -> frozenset[str]:
-    """The modalities that the waveform stands for, as the graph says."""
-    note = session.get_modelmeta().custom_metadata_map.get(HEARS_NOTE)
-    try:
-        return frozenset(map(str, json.loads(note or "[]")))
-    except (TypeError, ValueError) as error:
-        raise EngineError(f"the graph does not say which modalities hear its waveform: {error!r}") from error
 
 
 def _size(path: Path) -> int:

@@ -8,9 +8,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from models.engines.cuda_calls import Cuda
+from models.engines.graph_inputs import told_hearing
 from models.engines.tensorrt_file import (
     EngineFile,
     EngineRecord,
@@ -20,8 +22,8 @@ from models.engines.tensorrt_file import (
     read_engine,
 )
 from models.engines.tensorrt_library import Library, plain_capability, tensorrt_library
-from models.engines.tensorrt_shapes import ShapeBucket, modality_of
-from models.engines.tensorrt_weights import numbered, structure_sha256
+from models.engines.tensorrt_shapes import ShapeBucket, sized_by
+from models.engines.tensorrt_weights import notes, numbered, structure_sha256
 from models.errors import EngineError
 
 DEFAULT_CAPABILITIES: Final = ("8.0", "8.6", "8.9", "12.0")
@@ -79,6 +81,7 @@ def build_engine(
     graph: bytes,
     buckets: Sequence[ShapeBucket],
     *,
+    weights: Path | None = None,
     capabilities: Sequence[str] = DEFAULT_CAPABILITIES,
     library: str | None = None,
     timing_cache: bytes | None = None,
@@ -90,6 +93,7 @@ def build_engine(
     Args:
         graph: ONNX, as `models.graphs.ensemble` writes it.
         buckets: an optimisation profile each, the first that fits a call is taken.
+        weights: the file of the graph's weights, where they are none of the graph.
         capabilities: compute capabilities such as `8.9` or `SM89` to build for. TensorRT for RTX needs no GPU for it;
             the other library builds for the GPU at hand, whatever stands here, and says so in the record.
         library: one of `models.engines.tensorrt_library.LIBRARIES`; the first that is installed by default.
@@ -110,7 +114,7 @@ def build_engine(
     started = time.perf_counter()
     builder = trt.Builder(found.log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = _parse(found, network, numbered(graph) if refittable else graph)
+    parser = _parse(found, network, numbered(graph) if refittable else graph, weights)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if refittable:
@@ -139,6 +143,7 @@ def build_engine(
         precision="fp16" if any("float16" in kinds for kinds in layers.values()) else "fp32",
         inputs=tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs)),
         outputs=tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs)),
+        hears=tuple(sorted(told_hearing(notes(graph)))),
         profiles=tuple(buckets),
         layers=layers,
         graph_sha256=hashlib.sha256(graph).hexdigest(),
@@ -195,12 +200,13 @@ def open_engine_file(library: Library, file: EngineFile) -> Any:
     return engine
 
 
-def refit_engine(content: bytes, graph: bytes) -> bytes:
+def refit_engine(content: bytes, graph: bytes, weights: Path | None = None) -> bytes:
     """Gives an engine the weights of another graph of the same structure: a bundle trained anew needs no new build.
 
     Args:
         content: of an engine built with `refittable`.
         graph: the other bundle's.
+        weights: the file of its weights, where they are none of the graph.
 
     Returns:
         The engine's file with the new weights.
@@ -218,7 +224,7 @@ def refit_engine(content: bytes, graph: bytes) -> bytes:
     engine = open_engine_file(found, file)
     refitter = found.module.Refitter(engine, found.log)
     parser = found.module.OnnxParserRefitter(refitter, found.log)
-    if not parser.refit_from_bytes(numbered(graph)) or not refitter.refit_cuda_engine():
+    if not parser.refit_from_bytes(numbered(graph), _beside(weights)) or not refitter.refit_cuda_engine():
         raise found.failure("TensorRT does not take the new weights: build the engine again")
     settings = engine.create_serialization_config()
     settings.set_flag(found.module.SerializationFlag.INCLUDE_REFIT)
@@ -227,9 +233,14 @@ def refit_engine(content: bytes, graph: bytes) -> bytes:
     return pack_engine(file.record.model_copy(update=changes), memoryview(refitted))
 
 
-def _parse(library: Library, network: Any, graph: bytes) -> Any:
+def _beside(weights: Path | None) -> str | None:
+    """Where TensorRT takes a graph to lie that names a file of weights."""
+    return None if weights is None else str(weights.with_name("graph.onnx"))
+
+
+def _parse(library: Library, network: Any, graph: bytes, weights: Path | None) -> Any:
     parser = library.module.OnnxParser(network, library.log)
-    if not parser.parse(graph):
+    if not parser.parse(graph, _beside(weights)):
         said = [parser.get_error(i) for i in range(parser.num_errors)]
         where = "; ".join(f"{error.node_operator() or 'graph'} {error.node_name()}: {error.desc()}" for error in said)
         raise library.failure(
@@ -242,7 +253,7 @@ def _profile(builder: Any, network: Any, bucket: ShapeBucket) -> Any:
     profile = builder.create_optimization_profile()
     for position in range(network.num_inputs):
         tensor = network.get_input(position)
-        if modality_of(tensor.name) not in bucket.times:
+        if len(tensor.shape) > 1 and sized_by(tensor.name) not in bucket.times:
             raise EngineError(f"the graph reads {tensor.name}, the bucket has sizes for {', '.join(bucket.times)}")
         profile.set_shape(tensor.name, *bucket.shapes(tensor.name, tuple(tensor.shape)))
     return profile

@@ -49,6 +49,8 @@ class EngineRecord(_Entry):
     """`fp16` where layers compute in half precision, else `fp32`."""
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
+    hears: tuple[str, ...] = ()
+    """Modalities whose speech encoder is inside and hears the waveform."""
     profiles: tuple[ShapeBucket, ...]
     layers: dict[str, dict[str, int]]
     """How many layers of the network there are, by operation and by type of what they give."""
@@ -72,8 +74,12 @@ class EngineFile:
 def pack_engine(record: EngineRecord, engine: bytes | memoryview) -> bytes:
     """The file of an engine."""
     head = record.model_dump_json().encode()
-    rest = b"".join((_LENGTH.pack(len(head)), head, engine))
-    return b"".join((_MAGIC, hashlib.sha256(rest).digest(), rest))
+    rest = (_LENGTH.pack(len(head)), head, engine)
+    digest = hashlib.sha256()
+    for part in rest:
+        digest.update(part)
+    # In one step: an engine may be of gigabytes.
+    return b"".join((_MAGIC, digest.digest(), *rest))
 
 
 def read_engine(content: bytes, *, graph_sha256: str | None = None) -> EngineFile:

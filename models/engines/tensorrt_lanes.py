@@ -1,8 +1,9 @@
 """What TensorRT needs to compute: contexts, memory and recorded work, held for each shape.
 
-Each shape has its own execution context, memory on both sides and, where the library does not record by itself, a
-captured graph of copies and kernels. Calls that come at a time take different lanes, each a stream with shapes of its
-own: while one computes, the other copies.
+Each shape has its own execution context, memory of its inputs and outputs on both sides and, where the library does not
+record by itself, a captured graph of copies and kernels. What is in between is computed in memory that all shapes of a
+lane share: one call at a time goes along it. Calls that come at a time take different lanes, each a stream with shapes
+of its own: while one computes, the other copies.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -100,6 +102,7 @@ class Lane:
         self._record = record
         self._stream = cuda.stream()
         self._places: OrderedDict[tuple[int, Shape], _Place] = OrderedDict()
+        self._scratch = _Scratch(0, 0)
 
     def layer_times_ms(self, profile: int, shape: Shape, feed: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """How long each layer takes, once the call has been made before."""
@@ -113,36 +116,66 @@ class Lane:
         if place is None:
             while len(self._places) >= MOST_SHAPES:
                 self._places.popitem(last=False)[1].close()
-            place = _Place(self._cuda, self._contexts, self._record, self._stream, profile, shape)
+            place = _Place(self._cuda, self._contexts, self._record, self._stream, profile, shape, self._room)
         # One that fails is not kept: the next call makes it anew.
         try:
             answers = place.run(feed)
         except BaseException:
             place.close()
+            if not self._places:
+                self._clear()
             raise
         self._places[key] = place
         return answers
 
     def close(self) -> None:
         """Gives everything back."""
+        self._clear()
+        self._cuda.free_stream(self._stream)
+
+    def _room(self, count: int) -> _Scratch:
+        """So many bytes to compute in, at least: where there are fewer, what was recorded in them is given up."""
+        if count > self._scratch.count:
+            self._clear()
+            self._scratch = _Scratch(self._cuda.allocate(count), count)
+        return self._scratch
+
+    def _clear(self) -> None:
         for place in self._places.values():
             place.close()
         self._places.clear()
-        self._cuda.free_stream(self._stream)
+        if self._scratch.count:
+            self._cuda.free(self._scratch.address)
+        self._scratch = _Scratch(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scratch:
+    """Memory on the GPU for what is neither input nor output."""
+
+    address: int
+    count: int
+    """Bytes."""
 
 
 class _Place:
     """What is held for one shape: a context, memory on both sides, and recorded work."""
 
     def __init__(
-        self, cuda: Cuda, contexts: Contexts, record: EngineRecord, stream: int, profile: int, shape: Shape
+        self,
+        cuda: Cuda,
+        contexts: Contexts,
+        record: EngineRecord,
+        stream: int,
+        profile: int,
+        shape: Shape,
+        room: Callable[[int], _Scratch],
     ) -> None:
         self._cuda = cuda
         self._contexts = contexts
         self._stream = stream
         self._inputs = [_Tensor(entry, shape.of(entry.name, entry.shape)) for entry in record.inputs]
         self._outputs = [_Tensor(entry, (shape.batch, *entry.shape[1:])) for entry in record.outputs]
-        self._scratch = 0
         self._recorded: Any = None
         try:
             self._context = contexts.context(profile, stream, {t.name: t.shape for t in self._inputs})
@@ -152,8 +185,8 @@ class _Place:
                     raise contexts.failure(f"TensorRT does not take the memory of {tensor.name}")  # noqa: TRY301
             needed = int(self._context.update_device_memory_size_for_shapes())
             if needed:
-                self._scratch = cuda.allocate(needed)
-                self._context.set_device_memory(self._scratch, needed)
+                scratch = room(needed)
+                self._context.set_device_memory(scratch.address, scratch.count)
             if contexts.to_record:
                 self._record()
         except BaseException:
@@ -188,9 +221,6 @@ class _Place:
             self._cuda.free_capture(self._recorded)
             self._recorded = None
         self._context = None
-        if self._scratch:
-            self._cuda.free(self._scratch)
-            self._scratch = 0
         for tensor in (*self._inputs, *self._outputs):
             tensor.free(self._cuda)
 

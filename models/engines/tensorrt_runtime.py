@@ -9,17 +9,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engines.base import NO_MEL, EngineOutput
+from models.engines.base import EngineOutput
 from models.engines.cuda_calls import Cuda
-from models.engines.onnx import OUTPUTS, token_input
+from models.engines.graph_inputs import OUTPUTS, Reading
 from models.engines.tensorrt import open_engine_file
 from models.engines.tensorrt_file import EngineRecord, read_engine
 from models.engines.tensorrt_lanes import Contexts, Lane
 from models.engines.tensorrt_library import Library, tensorrt_library
 from models.engines.tensorrt_memory import Memory
-from models.engines.tensorrt_shapes import Shape, fitting, modality_of
+from models.engines.tensorrt_shapes import Shape, fitting, sized_by
 from models.errors import EngineError, FeatureError
-from models.inputs import complete
 from models.modalities import EngineInputs, Modality
 
 LANES: Final = 2
@@ -30,8 +29,6 @@ class TensorRTEngine:
     """Runs an engine's file; thread-safe."""
 
     name = "tensorrt"
-    reads_audio: Final[frozenset[str]] = frozenset()
-    reads_mel: Final = NO_MEL
 
     def __init__(
         self,
@@ -61,11 +58,11 @@ class TensorRTEngine:
         file = read_engine(content)
         self.modalities = modalities
         self.record: EngineRecord = file.record
-        names = {entry.name for entry in file.record.inputs}
-        found = {modality_of(name) for name in names}
-        if found != {modality.name for modality in modalities}:
-            raise EngineError(f"the engine reads {sorted(found)}, the bundle gives {[m.name for m in modalities]}")
-        self.reads_tokens = frozenset(m.name for m in modalities if token_input(m.name) in names)
+        shapes = {entry.name: entry.shape for entry in file.record.inputs}
+        self._reading = Reading.of(modalities, shapes, file.record.hears)
+        self.reads_tokens = self._reading.tokens
+        self.reads_audio = self._reading.audio
+        self.reads_mel = self._reading.mel
         self._library = library or tensorrt_library(file.record.library)
         self._cuda = cuda or Cuda()
         self._engine = open_engine_file(self._library, file)
@@ -84,20 +81,10 @@ class TensorRTEngine:
         Raises:
             EngineError: the GPU fails, or answers with what is no number.
         """
-        feed = self._feed(inputs)
-        size = len(next(iter(feed.values())))
-        place = self._place(feed)
-        lane = self._lanes.get()
-        try:
-            self._cuda.use()
-            answers = lane.run(*place, feed)
-        finally:
-            self._lanes.put(lane)
-        if place not in self._met:
-            self._met.add(place)
-            if self._kernels is not None:
-                self._kernels.keep(self.runtime_cache())
-        probabilities, attributes = (answers[name][:size] for name in OUTPUTS)
+        feed, size = self._reading.feed(inputs)
+        most = self._most_rows(feed)
+        said = [self._answers(_rows(feed, start, start + most)) for start in range(0, size, most)]
+        probabilities, attributes = (np.concatenate([one[name] for one in said]) for name in OUTPUTS)
         if not (np.isfinite(probabilities).all() and np.isfinite(attributes).all()):
             raise EngineError("the GPU's answer is not finite: compile the bundle in fp32, or keep layer groups in it")
         return EngineOutput(probabilities, attributes)
@@ -107,7 +94,7 @@ class TensorRTEngine:
 
         Layers are timed with nothing recorded: together they take longer than a call of `run`.
         """
-        feed = self._feed(inputs)
+        feed, _ = self._reading.feed(inputs)
         place = self._place(feed)
         self._cuda.use()
         lane = Lane(self._cuda, Contexts(self._library, self._engine, recorded=False), self.record)
@@ -125,25 +112,48 @@ class TensorRTEngine:
         for lane in [self._lanes.get() for _ in self._all]:
             lane.close()
 
-    def _feed(self, inputs: EngineInputs) -> dict[str, NDArray[Any]]:
-        """The engine's inputs by name."""
-        feed: dict[str, NDArray[Any]] = {}
-        full = complete(inputs, self.modalities, self.reads_tokens)
-        for entry in self.record.inputs:
-            batch = full[modality_of(entry.name)]
-            feed[entry.name] = batch.lengths if len(entry.shape) == 1 else batch.sequence
-        return feed
+    def _answers(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Of as many rows as the engine takes at a time."""
+        place = self._place(feed)
+        lane = self._lanes.get()
+        try:
+            self._cuda.use()
+            answers = lane.run(*place, feed)
+        finally:
+            self._lanes.put(lane)
+        if place not in self._met:
+            self._met.add(place)
+            if self._kernels is not None:
+                self._kernels.keep(self.runtime_cache())
+        size = len(next(iter(feed.values())))
+        return {name: array[:size] for name, array in answers.items()}
+
+    def _most_rows(self, feed: Mapping[str, NDArray[Any]]) -> int:
+        """That sequences of these lengths may have at a time."""
+        times = self._times(feed)
+        fit = [p.batch.steps[-1] for p in self.record.profiles if p.fit(p.batch.steps[-1], times) is not None]
+        if not fit:
+            most = {name: sizes.steps[-1] for name, sizes in self.record.profiles[-1].times.items()}
+            raise FeatureError(f"inputs of {times} do not fit into the engine, which takes {most} at most")
+        return max(fit)
 
     def _place(self, feed: Mapping[str, NDArray[Any]]) -> tuple[int, Shape]:
         """The profile to take, and the shape to pad to."""
-        times = {modality_of(name): array.shape[1] for name, array in feed.items() if array.ndim > 1}
-        size = len(next(iter(feed.values())))
-        place = fitting(self.record.profiles, size, times)
+        times = self._times(feed)
+        place = fitting(self.record.profiles, len(next(iter(feed.values()))), times)
         if place is None:
-            largest = self.record.profiles[-1]
-            most = {name: sizes.steps[-1] for name, sizes in largest.times.items()}
-            raise FeatureError(
-                f"{size} rows of {times} frames do not fit into the engine, which takes {largest.batch.steps[-1]} of "
-                f"{most} at most: give it less at a time"
-            )
+            raise FeatureError(f"inputs of {times} do not fit into the engine: give it fewer rows at a time")
         return place
+
+    def _times(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+        """Sizes of the time axes, see `models.engines.tensorrt_shapes.sized_by`."""
+        return {
+            sized_by(entry.name): size
+            for entry in self.record.inputs
+            for size, dim in zip(feed[entry.name].shape[1:], entry.shape[1:], strict=True)
+            if dim < 0
+        }
+
+
+def _rows(feed: Mapping[str, NDArray[Any]], start: int, stop: int) -> dict[str, NDArray[Any]]:
+    return {name: array[start:stop] for name, array in feed.items()}

@@ -24,13 +24,20 @@ def numbered(graph: bytes) -> bytes:
 def structure_sha256(graph: bytes) -> str:
     """A digest of everything but the weights: the same for two bundles whose members are of the same shapes.
 
-    A constant that stands in several places is held once; where it does so in one bundle only, the digests differ.
+    Weights that lie beside the graph are not looked at. A constant that stands in several places is held once; where it
+    does so in one bundle only, the digests differ.
     """
     model = _numbered(graph)
     for constant in model.graph.initializer:
         if constant.data_type in _WEIGHT_TYPES:
-            constant.ClearField("raw_data")
+            for held in ("raw_data", "external_data", "data_location"):
+                constant.ClearField(held)
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def notes(graph: bytes) -> dict[str, str]:
+    """What the graph tells about itself, see `models.graphs.graph.Graph.note`."""
+    return {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
 
 
 def _numbered(graph: bytes) -> onnx.ModelProto:

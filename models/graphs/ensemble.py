@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.deepser import DeepSER
 from models.emotions import ATTRIBUTE_NAMES
-from models.engines.onnx import (
+from models.engines.graph_inputs import (
     ALL_LANES,
     ANSWERS_OUTPUT,
     GIVEN_INPUT,
@@ -30,9 +30,9 @@ from models.errors import EngineError
 from models.fused_weights import Stack, fused_weights
 from models.graphs.ensemble_inputs import GraphInputs, Speech
 from models.graphs.ensemble_lanes import Lane, deal
-from models.graphs.ensemble_layers import Kind
 from models.graphs.ensemble_members import LAYER_GROUPS, EnsembleEmitter, on_scale
 from models.graphs.graph import Graph, Value
+from models.graphs.precision import SPEECH_GROUPS, Kind
 from models.graphs.text import TextGraph
 from models.meta import CENTRE, REACH
 
@@ -74,9 +74,9 @@ def write_ensemble(
         text: encoders to put inside, by modality: these are read as tokens.
         speech: likewise; these hear the waveform or, where it is Whisper, read a log-mel spectrogram. All others are
             read as features.
-        kind: precision of the members' layers; inputs, outputs, encoders and the meta-classifier are in single
-            precision whatever it is.
-        keep_fp32: which of `LAYER_GROUPS` stay in single precision all the same.
+        kind: precision of the members' layers and of speech encoders; inputs, outputs, text encoders and the
+            meta-classifier are in single precision whatever it is.
+        keep_fp32: which of `LAYER_GROUPS` and `SPEECH_GROUPS` stay in single precision all the same.
         lanes: parts that cores compute beside each other; fewer where members are of fewer shapes, or read one text
             encoder. With one the graph knows of none. Speech encoders are computed by every lane's call.
 
@@ -85,10 +85,13 @@ def write_ensemble(
             other features than members read.
         WeightsError: an encoder's checkpoint lacks a tensor.
     """
-    unknown = set(keep_fp32) - set(LAYER_GROUPS)
+    groups = (*LAYER_GROUPS, *SPEECH_GROUPS)
+    unknown = set(keep_fp32) - set(groups)
     if unknown:
-        raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(LAYER_GROUPS)}")
-    kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in LAYER_GROUPS}
+        raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(groups)}")
+    kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in groups}
+    front_kind, layers_kind = (kinds[group] for group in SPEECH_GROUPS)
+    speech = {name: replace(own, kind=layers_kind, front_kind=front_kind) for name, own in speech.items()}
     graph = Graph("medusa")
     inputs = GraphInputs.declare(graph, ensemble.modalities, text, speech)
     members = [member for member in ensemble.members if isinstance(member, DeepSER)]

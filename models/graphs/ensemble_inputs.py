@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from models.engines.onnx import (
+from models.engines.graph_inputs import (
     HEARS_NOTE,
     SAMPLES_INPUT,
     WAVEFORM_INPUT,

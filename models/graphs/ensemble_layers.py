@@ -14,21 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.deepser import LEAST_VARIANCE, MASKED
-from models.errors import EngineError
 from models.fused_weights import Array, Attention, Encoder, Layer, Linear, Norm, Pooling
 from models.graphs.graph import Graph, Value
+from models.graphs.precision import MASKED_HALF, Kind, in_kind
 
-Kind = type[np.float32] | type[np.float16]
-"""Single or half precision."""
-
-MASKED_HALF: Final = -3e4
-"""Stands for `MASKED` in half precision: the largest half is 65504, and a score comes on top."""
-
-_NORM_EPSILON = 1e-5
-_LARGEST_HALF: Final = float(np.finfo(np.float16).max)
+_NORM_EPSILON: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +186,3 @@ class StackEmitter:
             both = graph.cast(both, self._kind)
         flat = graph.reshape(both, (*self._lead, -1, pooling.merge.weight.shape[1]))
         return graph.op("Mul", self.linear(pooling.merge, flat), times.heard)
-
-
-def between(graph: Graph, value: Value, own: Kind, wanted: Kind) -> Value:
-    """What a layer group of one precision hands to one of another; the value itself where they are the same."""
-    return value if own is wanted else graph.cast(value, wanted)
-
-
-def in_kind(array: Array, kind: Kind) -> NDArray[np.float32 | np.float16]:
-    """Weights in a precision.
-
-    Raises:
-        EngineError: one of them is too large for half precision.
-    """
-    if kind is np.float16 and array.size and (largest := float(np.abs(array).max())) > _LARGEST_HALF:
-        raise EngineError(f"a weight of {largest:.3g} does not fit into half precision: keep its layer group in fp32")
-    return array.astype(kind, copy=False)

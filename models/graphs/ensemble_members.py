@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from models.emotions import ATTRIBUTE_MAX, ATTRIBUTE_MIN
 from models.fused_weights import Fusion, Reader, Stack
-from models.graphs.ensemble_layers import Kind, StackEmitter, States, Times, between, emit_times, in_kind
+from models.graphs.ensemble_layers import StackEmitter, States, Times, emit_times
 from models.graphs.graph import Graph, Value
+from models.graphs.precision import Kind, between, in_kind
 
 LAYER_GROUPS: Final = ("readers", "first_fusion", "second_fusion", "head")
 """What can stay in single precision by itself: the modalities' encoders, both fusion encoders, latent and answers."""

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from models.engines.base import EngineOutput
-from models.engines.onnx import OUTPUTS, feature_input, length_input
+from models.engines.graph_inputs import OUTPUTS, feature_input, length_input
 from models.modalities import PaddedBatch
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from models.graphs.checkpoint import Array, Weights
 from models.graphs.graph import Graph, Value
 from models.graphs.int8 import QuantisedRows, product_int8, quantise_rows
+from models.graphs.precision import MASKED_HALF, Kind, between, in_kind, number
 
 MASKED: Final = -1e9
 """Added to a score it leaves nothing of its share."""
@@ -34,9 +35,15 @@ AttentionBias = Callable[[str, Value], Value | None]
 
 
 class Layers:
-    """Writes layers that read a checkpoint's weights."""
+    """Writes layers that read a checkpoint's weights.
 
-    def __init__(self, graph: Graph, weights: Weights, epsilon: float, *, int8: bool = False) -> None:
+    In half precision products, convolutions and attention are; norms, and the sums that run from layer to layer, stay
+    in single precision.
+    """
+
+    def __init__(
+        self, graph: Graph, weights: Weights, epsilon: float, *, int8: bool = False, kind: Kind = np.float32
+    ) -> None:
         """Writes nothing yet.
 
         Args:
@@ -44,12 +51,30 @@ class Layers:
             weights: what layers are named in.
             epsilon: of the norms.
             int8: whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU.
+            kind: precision of what is multiplied, see `own` and `single`.
         """
         self._graph = graph
         self._weights = weights
         self._epsilon = epsilon
         self._int8 = int8
+        self._kind = kind
         self._rows: dict[Value, QuantisedRows] = {}
+
+    def own(self, x: Value) -> Value:
+        """Numbers in single precision as products read them."""
+        return between(self._graph, x, np.float32, self._kind)
+
+    def single(self, x: Value) -> Value:
+        """What a product gives, in single precision."""
+        return between(self._graph, x, self._kind, np.float32)
+
+    def constant(self, array: Array) -> Value:
+        """Weights in the precision of products.
+
+        Raises:
+            EngineError: one of them is too large for half precision.
+        """
+        return self._graph.constant(in_kind(array, self._kind))
 
     def linear(self, name: str, x: Value, *, scale: float = 1.0, bias: bool = True) -> Value:
         """`[rows, from]` to `[rows, to]`, times a scale that is put into the weights."""
@@ -70,10 +95,10 @@ class Layers:
         if self._int8:
             product = product_int8(graph, self._quantised(x), scaled)
         else:
-            product = graph.op("MatMul", x, graph.constant(scaled))
+            product = graph.op("MatMul", x, self.constant(scaled))
         if bias is None:
             return product
-        return graph.op("Add", product, graph.constant((bias.astype(np.float64) * scale).astype(np.float32)))
+        return graph.op("Add", product, self.constant((bias.astype(np.float64) * scale).astype(np.float32)))
 
     def _quantised(self, x: Value) -> QuantisedRows:
         """Once for all that read it, as queries, keys and values do."""
@@ -82,24 +107,25 @@ class Layers:
         return self._rows[x]
 
     def norm(self, name: str, x: Value, *, epsilon: float | None = None, bias: bool = True) -> Value:
-        """Over the last axis."""
+        """Over the last axis, in single precision."""
         parts = ("weight", "bias") if bias else ("weight",)
         constants = [self._graph.constant(self._weights[f"{name}.{part}"]) for part in parts]
         used = self._epsilon if epsilon is None else epsilon
         return self._graph.op("LayerNormalization", x, *constants, axis=-1, epsilon=used)
 
-    def gelu(self, x: Value) -> Value:
-        """GELU (Hendrycks and Gimpel 2016), exact."""
+    def gelu(self, x: Value, kind: Kind | None = None) -> Value:
+        """GELU (Hendrycks and Gimpel 2016), exact; in the precision of products by default."""
         graph = self._graph
-        bent = graph.op("Erf", graph.op("Div", x, graph.constant(float(np.sqrt(2)))))
-        return graph.op("Mul", graph.op("Mul", x, graph.op("Add", bent, graph.constant(1.0))), graph.constant(0.5))
+        root, one, half = (number(graph, of, kind or self._kind) for of in (float(np.sqrt(2)), 1.0, 0.5))
+        bent = graph.op("Erf", graph.op("Div", x, root))
+        return graph.op("Mul", graph.op("Mul", x, graph.op("Add", bent, one)), half)
 
     def convolution(self, name: str, x: Value, *, bias: bool, **attributes: Any) -> Value:
         """`[batch, channels, time]` to the same of other sizes; attributes are those of `Conv`."""
         graph = self._graph
         weight = self._weights[f"{name}.weight"]
-        shift = (graph.constant(self._weights[f"{name}.bias"]),) if bias else ()
-        return graph.op("Conv", x, graph.constant(weight), *shift, kernel_shape=[weight.shape[-1]], **attributes)
+        shift = (self.constant(self._weights[f"{name}.bias"]),) if bias else ()
+        return graph.op("Conv", x, self.constant(weight), *shift, kernel_shape=[weight.shape[-1]], **attributes)
 
     def pre_norm(
         self, names: LayerNames, x: Value, *, shape: tuple[Value, Value, int, int], added: AttentionBias
@@ -116,11 +142,11 @@ class Layers:
             As `x`.
         """
         graph = self._graph
-        normed = self.norm(names.attention_norm, x)
+        normed = self.own(self.norm(names.attention_norm, x))
         attended = self.attention(names.attention, normed, shape=shape, added=added, key_bias=names.key_bias)
-        x = graph.op("Add", x, self.linear(f"{names.attention}.out_proj", attended))
-        inner = self.gelu(self.linear(names.inner, self.norm(names.feed_forward_norm, x)))
-        return graph.op("Add", x, self.linear(names.outer, inner))
+        x = graph.op("Add", x, self.single(self.linear(f"{names.attention}.out_proj", attended)))
+        inner = self.gelu(self.linear(names.inner, self.own(self.norm(names.feed_forward_norm, x))))
+        return graph.op("Add", x, self.single(self.linear(names.outer, inner)))
 
     def attention(
         self,
@@ -217,12 +243,14 @@ def places(graph: Graph, time: Value) -> Value:
     return graph.op("Range", zero, graph.op("Squeeze", time, graph.constant([0])), one)
 
 
-def key_mask(graph: Graph, real: Value) -> Value:
+def key_mask(graph: Graph, real: Value, kind: Kind = np.float32) -> Value:
     """What keeps attention away from padding when it is added to scores, `[batch, 1, 1, time]`.
 
     Args:
         graph: to add to.
         real: `[batch, time]`, boolean.
+        kind: of the scores.
     """
-    bias = graph.op("Where", real, graph.constant(0.0), graph.constant(MASKED))
+    masked = MASKED if kind is np.float32 else MASKED_HALF
+    bias = graph.op("Where", real, number(graph, 0.0, kind), number(graph, masked, kind))
     return graph.op("Unsqueeze", bias, graph.constant([1, 2]))

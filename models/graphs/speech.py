@@ -13,12 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.errors import WeightsError
 from models.graphs.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, Weights, read_description
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import AttentionBias, LayerNames, Layers, key_mask, read_last
+from models.graphs.precision import Kind
 from models.graphs.speech_front import Front, emit_front
 from models.graphs.speech_wavlm import GatedBias, largest_exact_distance
 from models.windows import SAMPLE_RATE_HZ
@@ -93,6 +95,10 @@ class SpeechGraph:
     """Whether each clip is brought to mean 0 and variance 1 before anything else hears it."""
     int8: bool = False
     """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
+    kind: Kind = np.float32
+    """Precision of products and attention in its layers."""
+    front_kind: Kind = np.float32
+    """Precision of its convolutions."""
 
     @property
     def dim(self) -> int:
@@ -187,15 +193,19 @@ def emit_speech_encoder(graph: Graph, speech: SpeechGraph, waveform: Value, samp
         WeightsError: the checkpoint lacks a tensor.
     """
     shape = speech.shape
-    write = Layers(graph, speech.weights, shape.layer_norm_eps, int8=speech.int8)
-    hidden, real, frames = emit_front(graph, speech.front(), write, speech.weights, waveform, samples)
+    at_front, write = (
+        Layers(graph, speech.weights, shape.layer_norm_eps, int8=speech.int8, kind=kind)
+        for kind in (speech.front_kind, speech.kind)
+    )
+    hidden, real, frames = emit_front(graph, speech.front(), at_front, speech.weights, waveform, samples)
     heads = shape.num_attention_heads
     batch, time = graph.size(real, 0), graph.size(real, 1)
     parted = (batch, time, heads, shape.hidden_size // heads)
-    mask = key_mask(graph, real)
+    mask = key_mask(graph, real, speech.kind)
     added: AttentionBias = partial(_same, mask)
     if shape.model_type == "wavlm":
-        added = GatedBias(graph, speech.weights, parted, mask, shape.num_buckets, shape.max_bucket_distance).added
+        distances = (shape.num_buckets, shape.max_bucket_distance)
+        added = GatedBias(graph, speech.weights, parted, mask, distances, speech.kind).added
     read = []
     for layer in range(shape.num_hidden_layers):
         hidden = write.pre_norm(_names(f"encoder.layers.{layer}"), hidden, shape=parted, added=added)

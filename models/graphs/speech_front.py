@@ -69,16 +69,18 @@ def emit_front(
     x = graph.op("Unsqueeze", x, graph.constant([1]))
     for layer, (kernel, stride) in enumerate(front.convolutions):
         name = f"feature_extractor.conv_layers.{layer}"
+        x = write.own(x)
         if layer:
             x = graph.op("Transpose", x, perm=[0, 2, 1])
         x = write.convolution(f"{name}.conv", x, bias=front.bias, strides=[stride])
-        x = graph.op("Transpose", x, perm=[0, 2, 1])
-        x = write.gelu(write.norm(f"{name}.layer_norm", x, epsilon=_CONVOLUTION_EPSILON))
+        x = write.single(graph.op("Transpose", x, perm=[0, 2, 1]))
+        x = write.gelu(write.norm(f"{name}.layer_norm", x, epsilon=_CONVOLUTION_EPSILON), np.float32)
         samples = _left(graph, samples, kernel, stride)
     batch, time = graph.size(x, 0), graph.size(x, 1)
     real = there(graph, time, samples)
     flat = graph.reshape(x, (-1, weights["feature_projection.layer_norm.weight"].size))
-    projected = write.linear("feature_projection.projection", write.norm("feature_projection.layer_norm", flat))
+    normed = write.own(write.norm("feature_projection.layer_norm", flat))
+    projected = write.single(write.linear("feature_projection.projection", normed))
     shaped = graph.reshape(projected, (batch, time, front.width))
     heard = graph.op("Where", graph.op("Unsqueeze", real, graph.constant([2])), shaped, graph.constant(0.0))
     placed = graph.op("Add", heard, _places(graph, front, write, weights, heard))
@@ -122,14 +124,14 @@ def _places(graph: Graph, front: Front, write: Layers, weights: Weights, x: Valu
     pads = [size // 2, size // 2 - (1 - size % 2)]
     convolved = graph.op(
         "Conv",
-        graph.op("Transpose", x, perm=[0, 2, 1]),
-        graph.constant(kernel),
-        graph.constant(weights[f"{_PLACES}.bias"]),
+        graph.op("Transpose", write.own(x), perm=[0, 2, 1]),
+        write.constant(kernel),
+        write.constant(weights[f"{_PLACES}.bias"]),
         group=front.place_groups,
         kernel_shape=[size],
         pads=pads,
     )
-    return graph.op("Transpose", write.gelu(convolved), perm=[0, 2, 1])
+    return write.single(graph.op("Transpose", write.gelu(convolved), perm=[0, 2, 1]))
 
 
 def _folded(weights: Weights) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.graphs.checkpoint import Array, Weights
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import places
+from models.graphs.precision import Kind, in_kind, number
 
 _TABLE: Final = "encoder.layers.0.attention.rel_attn_embed.weight"
 """All layers read the first one's."""
@@ -53,8 +54,8 @@ class GatedBias:
         weights: Weights,
         shape: tuple[Value, Value, int, int],
         mask: Value,
-        buckets: int,
-        furthest: int,
+        distances: tuple[int, int],
+        kind: Kind = np.float32,
     ) -> None:
         """Writes what all layers share.
 
@@ -63,8 +64,8 @@ class GatedBias:
             weights: of the checkpoint.
             shape: batch, time, heads and features a head.
             mask: added to the scores as it is, `[batch, 1, 1, time]`.
-            buckets: of distances.
-            furthest: distance, in frames, beyond which there is one bucket.
+            distances: buckets of them, and the one, in frames, beyond which there is one bucket.
+            kind: of the scores, and of what attentions read.
 
         Raises:
             WeightsError: the checkpoint lacks a tensor.
@@ -73,12 +74,14 @@ class GatedBias:
         self._weights = weights
         self._shape = shape
         self._mask = mask
+        self._kind = kind
+        buckets, furthest = distances
         by_distance = weights[_TABLE][distance_buckets(buckets, furthest)].T
         own = places(graph, shape[1])
         apart = graph.op("Sub", own, graph.reshape(own, (-1, 1)))
         least, most = (graph.constant(np.array(end, dtype=np.int64)) for end in (-furthest, furthest))
         place = graph.op("Add", graph.op("Min", graph.op("Max", apart, least), most), most)
-        self._apart = graph.op("Gather", graph.constant(by_distance), place, axis=1)
+        self._apart = graph.op("Gather", graph.constant(in_kind(by_distance, kind)), place, axis=1)
         """`[heads, time, time]`, of a frame that looks and one that is looked at."""
 
     def added(self, name: str, x: Value) -> Value:
@@ -90,12 +93,13 @@ class GatedBias:
         graph = self._graph
         weight, bias = self._gates(f"{name}.gru_rel_pos_linear")
         parted = graph.op("Transpose", graph.reshape(x, self._shape), perm=[0, 2, 1, 3])
-        raw = graph.op("Add", graph.op("MatMul", parted, graph.constant(weight)), graph.constant(bias))
+        product = graph.op("MatMul", parted, graph.constant(in_kind(weight, self._kind)))
+        raw = graph.op("Add", product, graph.constant(in_kind(bias, self._kind)))
         gates = graph.op("Sigmoid", raw)
         first, second = (graph.op("Gather", gates, graph.constant([gate]), axis=-1) for gate in range(_GATES))
-        scale = graph.constant(self._weights[f"{name}.gru_rel_pos_const"])
-        inner = graph.op("Sub", graph.op("Mul", second, scale), graph.constant(1.0))
-        opened = graph.op("Add", graph.op("Mul", first, inner), graph.constant(2.0))
+        scale = graph.constant(in_kind(self._weights[f"{name}.gru_rel_pos_const"], self._kind))
+        one, two = (number(graph, of, self._kind) for of in (1.0, 2.0))
+        opened = graph.op("Add", graph.op("Mul", first, graph.op("Sub", graph.op("Mul", second, scale), one)), two)
         return graph.op("Add", graph.op("Mul", opened, self._apart), self._mask)
 
     def _gates(self, name: str) -> tuple[Array, Array]:

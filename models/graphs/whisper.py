@@ -19,6 +19,7 @@ from models.errors import WeightsError
 from models.graphs.checkpoint import CONFIG_FILE, Weights, read_description
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import LayerNames, Layers, read_last
+from models.graphs.precision import Kind
 from models.windows import ENCODER_HOP_SAMPLES
 
 _EPSILON: Final = 1e-5
@@ -56,6 +57,10 @@ class WhisperGraph:
     """Whether they stand side by side; else they are summed."""
     int8: bool = False
     """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
+    kind: Kind = np.float32
+    """Precision of products and attention in its layers."""
+    front_kind: Kind = np.float32
+    """Precision of its convolutions."""
 
     @property
     def dim(self) -> int:
@@ -136,9 +141,12 @@ def emit_whisper_layers(graph: Graph, whisper: WhisperGraph, mel: Value, *, coun
         WeightsError: the checkpoint lacks a tensor.
     """
     shape = whisper.shape
-    write = Layers(graph, whisper.weights, _EPSILON, int8=whisper.int8)
+    at_front, write = (
+        Layers(graph, whisper.weights, _EPSILON, int8=whisper.int8, kind=kind)
+        for kind in (whisper.front_kind, whisper.kind)
+    )
     heads = shape.encoder_attention_heads
-    x = _framed(graph, write, whisper, mel)
+    x = _framed(graph, at_front, mel)
     batch, time = graph.size(x, 0), graph.size(x, 1)
     parted = (batch, time, heads, shape.d_model // heads)
     own = whisper.weights["encoder.embed_positions.weight"]
@@ -179,14 +187,14 @@ def emit_whisper_encoder(graph: Graph, whisper: WhisperGraph, mel: Value, sample
     return features, frames
 
 
-def _framed(graph: Graph, write: Layers, whisper: WhisperGraph, mel: Value) -> Value:
+def _framed(graph: Graph, write: Layers, mel: Value) -> Value:
     """`[batch, frames, width]`."""
     two = graph.constant([2])
     even = graph.op("Mul", graph.op("Div", graph.size(mel, 2), two), two)
-    x = graph.op("Slice", mel, graph.constant([0]), even, two)
+    x = write.own(graph.op("Slice", mel, graph.constant([0]), even, two))
     for name, stride in (("conv1", 1), ("conv2", 2)):
         x = write.gelu(write.convolution(f"encoder.{name}", x, bias=True, strides=[stride], pads=[1, 1]))
-    return graph.op("Transpose", x, perm=[0, 2, 1])
+    return write.single(graph.op("Transpose", x, perm=[0, 2, 1]))
 
 
 def _names(layer: str) -> LayerNames:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from models.windows import SAMPLE_RATE_HZ
 from streaming.audio.history import AudioHistory
+from streaming.audio.pauses import Pauses
+from streaming.audio.quietest import quietest_frame
 from streaming.config import VadSettings
 from streaming.errors import StreamingError
 
@@ -22,8 +24,6 @@ FRAME_SAMPLES: Final = 320
 
 _CUT_FROM: Final = 2 / 3
 """Over-long speech is cut in what lies behind this share of it."""
-_CUT_SMOOTHING_FRAMES: Final = 5
-"""A single quiet frame is the closure of a plosive; a gap between words lasts longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,10 @@ class Segmenter:
     """One channel's segments.
 
     A segment opens after `start_ms` of speech without a gap and `min_segment_ms` of it within `max_segment_s`. It
-    pauses after `pause_ms` of silence, resumes after `start_ms` of speech, and ends after `endpoint_ms` of silence.
-    What lies between two segments is heard once: a pre-roll never reaches into the segment before.
+    pauses after `pause_ms` of silence, resumes after `start_ms` of speech, and ends after `endpoint_ms` of silence, or
+    what the speaker's own pauses ask for between `endpoint_min_ms` and `endpoint_max_ms`: each segment keeps the
+    endpoint that was known when it opened. What lies between two segments is heard once: a pre-roll never reaches into
+    the segment before.
     """
 
     def __init__(self, settings: VadSettings) -> None:
@@ -103,7 +105,10 @@ class Segmenter:
         self._start_frames = _frames(settings.start_ms)
         self._least_frames = max(self._start_frames, _frames(settings.min_segment_ms))
         self._pause = _samples(settings.pause_ms)
-        self._endpoint = _samples(settings.endpoint_ms)
+        self._pauses = Pauses(
+            _samples(settings.endpoint_ms), _samples(settings.endpoint_min_ms), _samples(settings.endpoint_max_ms)
+        )
+        self._endpoint = self._pauses.endpoint
         self._pre_roll = _samples(settings.pre_roll_ms)
         self._post_roll = min(_samples(settings.post_roll_ms), self._pause)
         self._longest = round(settings.max_segment_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES * FRAME_SAMPLES
@@ -112,11 +117,14 @@ class Segmenter:
         self._segment = 0
         self._position = 0
         self._start = 0
+        self._onset = 0
         self._run_frames = 0
         self._speech_frames = 0
         self._speech_end = 0
         self._free_from = 0
         """Where the segment before ended."""
+        self._fell_silent: int | None = None
+        """Where the speech of a segment that silence ended was over, until it is known whether it goes on."""
         self._cut_open_until = 0
         """Speech that begins before this goes on what was cut, however short it is."""
 
@@ -176,6 +184,7 @@ class Segmenter:
             self._end(self._pause_end(), "stream_end", events)
         self._silence()
         self._run_frames = 0
+        self._fell_silent = None
         return events
 
     def _step(self, is_speech: bool, events: list[SegmentEvent]) -> None:
@@ -184,9 +193,9 @@ class Segmenter:
         match self._state:
             case _State.SILENT if spoken:
                 self._state = _State.CANDIDATE
-                onset = self._position - self._run_frames * FRAME_SAMPLES
-                self._start = max(self._free_from, self._history.start, onset - self._pre_roll)
-                self._speech_frames = self._least_frames if onset < self._cut_open_until else self._run_frames
+                self._onset = self._run_onset()
+                self._start = max(self._free_from, self._history.start, self._onset - self._pre_roll)
+                self._speech_frames = self._least_frames if self._onset < self._cut_open_until else self._run_frames
                 self._speech_end = self._position
                 self._open_if_enough(events)
             case _State.CANDIDATE:
@@ -205,9 +214,11 @@ class Segmenter:
             case _State.PAUSED:
                 if spoken:
                     self._state = _State.SPEAKING
+                    self._pauses.observe(self._run_onset() - self._speech_end)
                     self._speech_end = self._position
                     events.append(SpeechResumed(self._segment))
                 elif not is_speech and self._position - self._speech_end >= self._endpoint:
+                    self._fell_silent = self._speech_end
                     self._end(self._pause_end(), "silence", events)
                     return
                 self._cut_if_long(events)
@@ -221,10 +232,20 @@ class Segmenter:
 
     def _open_if_enough(self, events: list[SegmentEvent]) -> None:
         if self._speech_frames >= self._least_frames:
-            self._state = _State.SPEAKING
-            self._segment += 1
-            events.append(SpeechStarted(self._segment, self._start))
+            if self._fell_silent is not None:
+                self._pauses.observe(self._onset - self._fell_silent)
+                self._fell_silent = None
+            self._open(events)
             self._cut_if_long(events)
+
+    def _open(self, events: list[SegmentEvent]) -> None:
+        self._state = _State.SPEAKING
+        self._endpoint = self._pauses.endpoint
+        self._segment += 1
+        events.append(SpeechStarted(self._segment, self._start))
+
+    def _run_onset(self) -> int:
+        return self._position - self._run_frames * FRAME_SAMPLES
 
     def _give_up_if_sparse(self) -> None:
         """Clicks are not collected for ever; speech that is going on just now begins anew with its own onset."""
@@ -242,25 +263,16 @@ class Segmenter:
             self._cut_open_until = self._speech_end + self._endpoint
 
     def _cut(self, events: list[SegmentEvent]) -> None:
-        cut = self._quietest()
-        self._end(cut, "max_length", events)
-        if self._speech_end > cut:
-            self._state = _State.SPEAKING
-            self._start = cut
-            self._segment += 1
-            events.append(SpeechStarted(self._segment, cut))
-        else:
-            self._cut_open_until = self._speech_end + self._endpoint
-
-    def _quietest(self) -> int:
-        """The middle of the quietest stretch in the last part of the segment, on a frame's edge."""
         first = self._start + int(self._longest * _CUT_FROM) // FRAME_SAMPLES * FRAME_SAMPLES
         audio = self._history.between(first, self._start + self._longest)
-        power = np.square(_in_frames(audio)).mean(axis=1)
-        width = min(_CUT_SMOOTHING_FRAMES, power.size)
-        smooth = np.convolve(power, np.full(width, 1 / width), mode="valid")
-        frame = int(np.argmin(smooth)) + (width + 1) // 2
-        return int(first + frame * FRAME_SAMPLES)
+        frames = audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        cut = first + quietest_frame(frames) * FRAME_SAMPLES
+        self._end(cut, "max_length", events)
+        if self._speech_end > cut:
+            self._start = cut
+            self._open(events)
+        else:
+            self._cut_open_until = self._speech_end + self._endpoint
 
     def _end(
         self, end: int, reason: Literal["silence", "max_length", "stream_end"], events: list[SegmentEvent]
@@ -284,10 +296,6 @@ class Segmenter:
 
 def _samples(milliseconds: int) -> int:
     return milliseconds * SAMPLE_RATE_HZ // 1000
-
-
-def _in_frames(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    return audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
 
 
 def _frames(milliseconds: int) -> int:

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from streaming.auth import Gate, Scope, presented_token
+from streaming.auth import Gate, presented_token
 from streaming.errors import StreamingError
 from streaming.events import ErrorEvent, Event
 from streaming.subscription import Subscription
+from streaming.tokens import Scope
 
 DONE: Final = 1000
 GOING_AWAY: Final = 1001
@@ -46,10 +47,11 @@ def check_access(websocket: WebSocket, gate: Gate, scope: Scope) -> None:
     """Returns if this client may do what `scope` stands for.
 
     Raises:
-        AuthorisationError: it may not.
+        AuthorisationError: it may not; a `TooManyAttemptsError` if it has to wait.
     """
     token = presented_token(websocket.headers.get("authorization"), websocket.query_params.get("token"))
-    gate.check(scope, token=token, origin=websocket.headers.get("origin"))
+    peer = websocket.client.host if websocket.client else ""
+    gate.check(scope, token=token, origin=websocket.headers.get("origin"), peer=peer)
 
 
 async def forward(
@@ -93,6 +95,7 @@ async def send_error(websocket: WebSocket, session_id: str, error: StreamingErro
         code=error.code,
         message=str(error),
         retryable=error.retryable,
+        retry_after_s=getattr(error, "retry_after_s", None),
     ).stamped(datetime.now(UTC))
     await send_event(websocket, event)
 

@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from streaming.auth import Gate, Scope, presented_token
-from streaming.errors import AuthorisationError
+from streaming.auth import Gate, presented_token
+from streaming.errors import AuthorisationError, TooManyAttemptsError
 from streaming.protocols.listen import ListenEndpoint
 from streaming.protocols.subscribe import EventsEndpoint
 from streaming.service import LiveService
+from streaming.tokens import Scope
 
 
 def create_app(service: LiveService, gate: Gate) -> Starlette:
@@ -29,9 +30,15 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         token = presented_token(request.headers.get("authorization"), request.query_params.get("token"))
+        peer = request.client.host if request.client else ""
         try:
-            gate.check(Scope.ADMIN, token=token, origin=request.headers.get("origin"))
+            gate.check(Scope.ADMIN, token=token, origin=request.headers.get("origin"), peer=peer)
+        except TooManyAttemptsError as error:
+            service.metrics.refused.labels(error.code).inc()
+            wait = {"Retry-After": str(error.retry_after_s)}
+            return PlainTextResponse(f"{error}\n", status_code=429, headers=wait)
         except AuthorisationError as error:
+            service.metrics.refused.labels(error.code).inc()
             return PlainTextResponse(f"{error}\n", status_code=401, headers={"WWW-Authenticate": "Bearer"})
         return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 

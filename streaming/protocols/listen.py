@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.types import Message as AsgiMessage
 from starlette.websockets import WebSocket
 
-from streaming.auth import Gate, Scope
+from streaming.auth import Gate
 from streaming.errors import AuthorisationError, ProtocolError, SlowConsumerError, StreamingError
 from streaming.events import Event, SessionStarted
 from streaming.faults import where
@@ -21,6 +21,7 @@ from streaming.protocols.native import Audio, Close, Flush, KeepAlive, ResumeReq
 from streaming.runner import SessionRunner
 from streaming.service import LiveService, new_session_id
 from streaming.subscription import Subscription
+from streaming.tokens import Scope
 
 _LOG: Final = logging.getLogger(__name__)
 _LEFT: Final = (1000, 1001, 1005)

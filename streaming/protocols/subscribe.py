@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.websockets import WebSocket
 
-from streaming.auth import Gate, Scope
+from streaming.auth import Gate
 from streaming.errors import ProtocolError, StreamingError
 from streaming.events import IDENTIFIER_PATTERN
 from streaming.faults import where
@@ -18,6 +18,7 @@ from streaming.protocols import conversation as ws
 from streaming.protocols.native import KeepAlive, read_message
 from streaming.service import LiveService
 from streaming.subscription import Subscription
+from streaming.tokens import Scope
 
 _LOG: Final = logging.getLogger(__name__)
 ALL_SESSIONS: Final = "*"

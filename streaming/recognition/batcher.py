@@ -14,6 +14,8 @@ from models.errors import ModelsError
 from streaming.config import BatcherSettings
 from streaming.errors import RecognitionError, StreamingError
 from streaming.faults import where
+from streaming.recognition.degradation import Degradation
+from streaming.recognition.load import Load
 from streaming.recognition.recognizer import Recognizer
 from streaming.recognition.request import (
     RecognitionFailure,
@@ -23,12 +25,14 @@ from streaming.recognition.request import (
     RecognitionShed,
     RequestKind,
 )
-from streaming.recognition.request_queue import RequestQueue
+from streaming.recognition.scheduler import Scheduler
 
 Deliver = Callable[[RecognitionOutcome], None]
 
 _LOG: Final = logging.getLogger(__name__)
 _MS_PER_S: Final = 1000.0
+_INTERIM_S: Final = 1.0
+"""As in `[asr] interim_s`."""
 _STOPPED: Final = "the recogniser has stopped: connect again later"
 
 
@@ -55,7 +59,13 @@ class Batcher:
     """
 
     def __init__(
-        self, recognizer: Recognizer, settings: BatcherSettings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        recognizer: Recognizer,
+        settings: BatcherSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        interim_s: float = _INTERIM_S,
+        deadline_s: float | None = None,
     ) -> None:
         """Starts nothing yet; what is submitted before `start` waits.
 
@@ -63,11 +73,13 @@ class Batcher:
             recognizer: answers; only the worker thread calls `recognize`.
             settings: the `[batcher]` section.
             clock: seconds, never going back; called from both threads.
+            interim_s: new speech between two interims of a segment.
+            deadline_s: within which finals are to be answered; None for the setting's.
         """
         self._recognizer = recognizer
         self._settings = settings
         self._clock = clock
-        self._queue = RequestQueue(settings.max_queue)
+        self._queue = Scheduler(settings, interim_s=interim_s, deadline_s=deadline_s)
         self._tickets: dict[tuple[str, int], _Ticket] = {}
         self._arrival = asyncio.Event()
         self._closing = False
@@ -78,6 +90,28 @@ class Batcher:
     def depth(self) -> int:
         """Requests that wait; those being computed are not counted."""
         return len(self._queue)
+
+    @property
+    def step(self) -> Degradation:
+        """What is given up at present, for want of time."""
+        return self._queue.step
+
+    @property
+    def load(self) -> Load:
+        """What is asked of the recogniser."""
+        return self._queue.load(self._clock())
+
+    def session_count(self, sessions: int) -> None:
+        """So many sessions are open from now on."""
+        self._queue.session_count(sessions, self._clock())
+
+    def check_room(self, sessions: int) -> None:
+        """Returns if there is room for one session more than are open.
+
+        Raises:
+            CapacityError: their finals would be late; it says when to try again.
+        """
+        self._queue.check_room(sessions, self._clock())
 
     async def start(self) -> None:
         """Begins to answer.
@@ -112,7 +146,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - one request's trouble is its own
             self._fail(request, error)
             return
-        shed = self._queue.add(request, window_s)
+        shed = self._queue.add(request, window_s, self._clock())
         self._arrival.set()
         for outcome in shed:
             self._answer(outcome)
@@ -153,7 +187,7 @@ class Batcher:
     async def _consume(self, executor: ThreadPoolExecutor) -> None:
         try:
             while await self._requests_wait():
-                batch = self._queue.take(self._settings.max_batch, self._settings.max_padded_s)
+                batch = self._queue.take()
                 await self._recognize(batch, executor)
         except Exception as error:
             _LOG.critical("the batcher stopped by a fault: %s", where(error))
@@ -200,12 +234,13 @@ class Batcher:
             await self._recognize(wanted[:middle], executor)
             await self._recognize(wanted[middle:], executor)
             return
+        self._queue.computed(wanted, self._recognizer.window_s(wanted[0]), timed.started_s, timed.ended_s)
         for result in timed.results:
             ticket = self._ticket(result.request)
             if ticket is not None:
                 queue_ms = max(0.0, timed.started_s - ticket.submitted_s) * _MS_PER_S
                 compute_ms = (timed.ended_s - timed.started_s) * _MS_PER_S
-                self._answer(replace(result, queue_ms=queue_ms, compute_ms=compute_ms))
+                self._answer(replace(result, queue_ms=queue_ms, compute_ms=compute_ms, answered_s=timed.ended_s))
 
     def _compute(self, batch: list[RecognitionRequest]) -> _Timed:
         """On the worker thread."""

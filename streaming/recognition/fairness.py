@@ -7,7 +7,7 @@ length bucket waiting, neither is served more than two windows ahead of the othe
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from streaming.recognition.request import RecognitionRequest
@@ -70,18 +70,19 @@ class FairLane:
         firsts = (next(iter(waiting.values())) for waiting in self._sessions.values())
         return min(firsts, key=lambda first: first.place, default=None)
 
-    def take(self, max_batch: int, max_padded_s: float) -> list[Waiting]:
+    def take(self, most: Callable[[float], int], max_padded_s: float) -> list[Waiting]:
         """Takes a batch of one length bucket: that of the request whose turn it is.
 
         Args:
-            max_batch: requests at most.
+            most: how many requests of a length bucket a batch may hold, 1 at least.
             max_padded_s: windows together at most; a single request may exceed it.
         """
         batch: list[Waiting] = []
         window_s: float | None = None
         turn_s = 0.0
-        while len(batch) < max_batch:
-            if window_s is not None and (len(batch) + 1) * window_s > max_padded_s:
+        while True:
+            full = window_s is not None and (len(batch) >= most(window_s) or (len(batch) + 1) * window_s > max_padded_s)
+            if full:
                 break
             session = self._next_session(window_s)
             if session is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ class PatientBatcher(Batcher):
         self, recognizer: Recognizer, settings: BatcherSettings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """See `Batcher`."""
-        super().__init__(recognizer, settings, clock=clock)
+        super().__init__(recognizer, settings, clock=clock, deadline_s=math.inf)
         self._held: dict[tuple[str, int], tuple[RecognitionRequest, Deliver]] = {}
 
     def submit(self, request: RecognitionRequest, deliver: Deliver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from streaming.recognition.transcriber import Transcriber
 
 _LOG: Final = logging.getLogger(__name__)
+_MS_PER_S: Final = 1000.0
+_NO_WORDS: Final = Transcript("", (), "", 0.0, 0.0, 0.0)
+"""Of a request that does without: nothing is claimed to have been said, or not to have been."""
 _WARM_UP_SAID: Final = Transcript("well then", (), "en", 1.0, 0.0, 0.0)
 
 Features = NDArray[np.float32]
@@ -77,6 +80,7 @@ class SpeechEmotionRecognizer:
         transcriber: Transcriber,
         readers: Readers,
         abstain: bool,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Puts the parts together.
 
@@ -87,6 +91,7 @@ class SpeechEmotionRecognizer:
             transcriber: reads words from the encoder's output.
             readers: of every modality; what the engine has inside is not computed by them.
             abstain: whether scores under the bundle's threshold claim no label.
+            clock: seconds, never going back; times the stages.
 
         Raises:
             RecognitionError: the bundle reads a backbone that is none of these.
@@ -113,6 +118,7 @@ class SpeechEmotionRecognizer:
         self._encoder = encoder
         self._transcriber = transcriber
         self._readers = readers
+        self._clock = clock
 
     def window_s(self, request: RecognitionRequest) -> float:
         """See `Recognizer.window_s`: finals and speculative finals in the windows members were trained under."""
@@ -123,7 +129,8 @@ class SpeechEmotionRecognizer:
         """See `Recognizer.recognize`.
 
         Where nothing is heard, no text and no emotion is made up. Where something is heard but no words, or words in
-        a language that the text encoder does not know, emotion is scored without them.
+        a language that the text encoder does not know, emotion is scored without them. Each answer says how long the
+        stages took for its whole batch.
 
         Raises:
             RecognitionError: the requests are of more than one bucket.
@@ -134,19 +141,39 @@ class SpeechEmotionRecognizer:
             raise RecognitionError(f"a batch must be of one length bucket, got {sorted(windows)}")
         if not batch:
             return []
+        started_s = self._clock()
         encoded = self._encoder.encode([request.samples for request in batch], windows.pop())
-        transcripts = self._transcriber.transcribe(batch, encoded)
+        encoded_s = self._clock()
+        transcripts = self._transcripts(batch, encoded)
+        decoded_s = self._clock()
         scored = [
             row
             for row, (request, said) in enumerate(zip(batch, transcripts, strict=True))
             if request.score_emotion and not self._transcriber.heard_nothing(said)
         ]
         emotions = dict(zip(scored, self._score(batch, transcripts, encoded, scored), strict=True))
+        scored_s = self._clock()
         results = []
         for row, (request, said) in enumerate(zip(batch, transcripts, strict=True)):
             emotion, moments = emotions.get(row, (None, UNHEARD))
-            results.append(RecognitionResult(request, said, emotion, moments=moments))
+            result = RecognitionResult(
+                request,
+                said,
+                emotion,
+                encode_ms=(encoded_s - started_s) * _MS_PER_S,
+                decode_ms=(decoded_s - encoded_s) * _MS_PER_S,
+                emotion_ms=(scored_s - decoded_s) * _MS_PER_S,
+                moments=moments,
+            )
+            results.append(result)
         return results
+
+    def _transcripts(self, batch: Sequence[RecognitionRequest], encoded: EncodedSpeech) -> list[Transcript]:
+        """What was said, where words are wanted."""
+        if not any(request.transcribe for request in batch):
+            return [_NO_WORDS] * len(batch)
+        said = self._transcriber.transcribe(batch, encoded)
+        return [one if request.transcribe else _NO_WORDS for request, one in zip(batch, said, strict=True)]
 
     def warm_up(self) -> None:
         """Runs the shortest length bucket once, as interim and as final: what is slow once is slow in any bucket."""
@@ -242,7 +269,11 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
         prosody=ProsodyExtractor(),
         text_encoders={n: source.encoder() for n, source in text.items() if n not in engine.reads_tokens},
         tokens={n: source.tokens() for n, source in text.items() if n in engine.reads_tokens},
-        speech_encoders={n: source.encoder(windows) for n, source in speech.items() if n not in hears},
+        speech_encoders={
+            n: source.encoder(windows, beside=engine, precision=ensemble.precision)
+            for n, source in speech.items()
+            if n not in hears
+        },
         ears={n: source.ear(windows) for n, source in speech.items() if n in hears},
     )
     return SpeechEmotionRecognizer(

@@ -44,6 +44,8 @@ class RecognitionRequest:
     """ISO 639-1 code, or None to detect it."""
     score_emotion: bool = True
     """False on channels whose role is transcribed only."""
+    transcribe: bool = True
+    """False where an interim does without words, because too much is asked of the recogniser."""
     heard: SpeakerMoments = field(default_factory=lambda: UNHEARD, repr=False, compare=False)
     """What the channel's earlier finals told of its speaker."""
 
@@ -89,6 +91,14 @@ class RecognitionResult:
     """From submission to the start of the batch that held it."""
     compute_ms: float = 0.0
     """That batch's own time."""
+    encode_ms: float = 0.0
+    """Of it, the speech encoder's."""
+    decode_ms: float = 0.0
+    """Of it, until words and their times were read; a second look of the transcriber included."""
+    emotion_ms: float = 0.0
+    """Of it, what the ensemble and the features that it alone reads took."""
+    answered_s: float | None = None
+    """When that batch ended, on the batcher's clock."""
     moments: SpeakerMoments = field(default_factory=lambda: UNHEARD, repr=False, compare=False)
     """What this audio tells of its speaker, to be remembered where it becomes a final."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Final, Literal
 
 from streaming.errors import RecognitionError
@@ -84,15 +85,17 @@ class RequestQueue:
             self._remove(one.request.session, one.request.request_id)
         return shed
 
-    def take(self, max_batch: int, max_padded_s: float) -> list[RecognitionRequest]:
+    def take(self, most: Callable[[RequestKind, float], int], max_padded_s: float) -> list[RecognitionRequest]:
         """Takes the next batch out; empty when nothing waits.
 
         Args:
-            max_batch: requests at most.
+            most: how many requests of an urgency and a length bucket a batch may hold, 1 at least.
             max_padded_s: their windows together at most; a single request may exceed it.
         """
-        lane = next((lane for lane in self._lanes.values() if lane), None)
-        batch = [waiting.request for waiting in lane.take(max_batch, max_padded_s)] if lane is not None else []
+        kind = next((kind for kind, lane in self._lanes.items() if lane), None)
+        if kind is None:
+            return []
+        batch = [waiting.request for waiting in self._lanes[kind].take(partial(most, kind), max_padded_s)]
         for request in batch:
             del self._waiting[request.session, request.request_id]
         return batch

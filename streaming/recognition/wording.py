@@ -25,16 +25,17 @@ def join(words: Sequence[str]) -> str:
     """Words as one text, with spaces between them where their script has any."""
     text = ""
     for word in words:
-        if text and word and not (_unspaced(text[-1]) and _unspaced(word[0])):
+        if text and word and not (is_unspaced(text[-1]) and is_unspaced(word[0])):
             text += " "
         text += word
     return text
 
 
+def is_unspaced(character: str) -> bool:
+    """Whether its script is written without spaces between words."""
+    return unicodedata.name(character, "").startswith(_UNSPACED_SCRIPTS)
+
+
 def _belongs(character: str) -> bool:
     # Vowel signs and tone marks are combining marks, no punctuation.
     return character.isalnum() or unicodedata.category(character).startswith("M")
-
-
-def _unspaced(character: str) -> bool:
-    return unicodedata.name(character, "").startswith(_UNSPACED_SCRIPTS)

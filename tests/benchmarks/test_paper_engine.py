@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks.shapes import PAPER14
-from models.engines.tensorrt_shapes import modality_of
+from models.engines.tensorrt_shapes import sized_by
 
 pytest.importorskip("tensorrt_rtx", reason="the wheel of TensorRT for RTX is for Linux on x86-64")
 
@@ -41,7 +41,7 @@ def test_fourteen_members_are_built_for_four_capabilities_on_a_machine_without_a
     assert record["precision"] == "fp16"
     inputs = {entry["name"]: (entry["dtype"], entry["shape"]) for entry in record["inputs"]}
     modalities = {"wavlm", "hubert", "whisper", "clap", "roberta", "modernbert"}
-    assert {modality_of(name) for name in inputs} == modalities
+    assert {sized_by(name) for name in inputs} == modalities
     assert inputs["whisper_features"] == ("float32", [-1, -1, 1280])
     assert inputs["whisper_lengths"] == ("int64", [-1])
     assert {e["name"]: (e["dtype"], e["shape"]) for e in record["outputs"]} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome, RecognitionRequest, RecognitionShed, RequestKind
 from tests.fakes.shell import result
 
@@ -18,6 +19,8 @@ class HeldBatcher:
         self.promoted: list[int] = []
         self.shed_interims_at_once = False
         """Deliver interims as shed from within `submit`, as a full queue does."""
+
+        self.step = Degradation.NONE
 
     @property
     def depth(self) -> int:

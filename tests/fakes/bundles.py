@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def hearing_bundle(
     stacked: dict[str, int] | None = None,
     backbones: dict[str, dict[str, Any]] | None = None,
     speaker: SpeakerStandardisation | None = None,
+    members: Collection[str] = tuple(HEARING_MEMBERS),
+    check: CheckClips | None = None,
 ) -> Bundle:
     """Writes a bundle over WavLM, HuBERT, Whisper and RoBERTa, whose members are tiny and random, and loads it.
 
@@ -135,6 +138,8 @@ def hearing_bundle(
         stacked: hidden layers that stand side by side in a modality, where there are several.
         backbones: what the manifest says of a backbone beside name and version.
         speaker: priors that features are brought relative to.
+        members: which of `HEARING_MEMBERS`; together they read every modality.
+        check: clips that engines are checked on.
     """
     entries = {}
     for name, stream in HEARING.items():
@@ -146,8 +151,9 @@ def hearing_bundle(
             "layers": count,
             **stream,
         }
+    chosen = {name: modalities for name, modalities in HEARING_MEMBERS.items() if name in members}
     return _random_bundle(
-        folder, HEARING_MEMBERS, entries, width=8, seed=0, widths={}, backbones=backbones or {}, speaker=speaker
+        folder, chosen, entries, width=8, seed=0, widths={}, backbones=backbones or {}, speaker=speaker, check=check
     )
 
 

@@ -69,7 +69,7 @@ def tiny_checkpoint(architecture: str, folder: Path, *, seed: int = 0, **changes
         "wavlm": lambda **c: WavLMModel(WavLMConfig(**_waveform(c))),
         "hubert": lambda **c: HubertModel(HubertConfig(**_waveform(c))),
         "wav2vec2": lambda **c: Wav2Vec2ForPreTraining(Wav2Vec2Config(**_waveform(c), **_QUANTISER)),
-        "whisper": lambda **c: WhisperForConditionalGeneration(WhisperConfig(**_WHISPER, **c)),
+        "whisper": lambda **c: WhisperForConditionalGeneration(WhisperConfig(**{**_WHISPER, **c})),
         "clap": lambda **c: ClapModel(ClapConfig(text_config=_CLAP_TEXT, audio_config={**_CLAP_AUDIO, **c})),
         "bert": lambda **c: BertModel(BertConfig(**{**_TEXT, "max_position_embeddings": 140, **c})),
         "roberta": lambda **c: RobertaForMaskedLM(RobertaConfig(**{**_TEXT, "max_position_embeddings": 140, **c})),

@@ -79,7 +79,17 @@ class EventSource:
             scores={"angry": 0.7, "neutral": 0.3},
             attributes=None,
             text="well then",
-            latency=Latency(endpoint_ms=600, queue_ms=10, compute_ms=200, total_ms=total_ms),
+            latency=Latency(
+                endpoint_ms=600 if final else 0,
+                queue_ms=10,
+                compute_ms=200,
+                total_ms=total_ms,
+                request_ms=200 if final else 0,
+                encode_ms=50,
+                decode_ms=120,
+                emotion_ms=30,
+                emit_ms=1,
+            ),
         )
 
     def interim(self) -> TranscriptEvent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
 from streaming.client import EventsClient, ListenClient
-from streaming.config import Settings
+from streaming.config import Disclosure, Settings
 from streaming.events import Event
 from streaming.recognition.recognizer import Recognizer
 from streaming.server import RunningServer, running_server
@@ -33,12 +34,16 @@ async def a_server(
     sinks: Sequence[Sink] = (),
     warm: bool = True,
     mqtt: dict[str, Any] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    transcripts: Disclosure = "full",
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
     """A server for as long as the block runs; keywords go to `[server]`."""
-    settings = Settings.model_validate({"server": {"port": 0, **server}, "mqtt": mqtt or {}})
+    settings = Settings.model_validate(
+        {"server": {"port": 0, **server}, "mqtt": mqtt or {}, "privacy": {"transcripts": transcripts}}
+    )
     chosen = load or (lambda: recognizer or FakeRecognizer())
-    async with running_server(settings, chosen, sinks=sinks, vad=vad) as running:
+    async with running_server(settings, chosen, sinks=sinks, vad=vad, clock=clock) as running:
         if warm:
             await asyncio.wait_for(running.service.warm(), PATIENCE_S)
         yield running

@@ -66,7 +66,8 @@ class Card:
         content = file_of(graph, WEIGHTS + graph[-8:], refittable=refittable)
         return BuiltEngine(content, read_engine(content).record, b"times of build %d" % len(self.recalled))
 
-    def _refit(self, content: bytes, graph: bytes) -> bytes:
+    def _refit(self, content: bytes, graph: bytes, weights: Path | None) -> bytes:
+        assert weights is None
         self.refits += 1
         if self.fails:
             raise EngineError("no GPU")

@@ -16,7 +16,7 @@ from streaming.analyze_output import AnalyzeOutput
 from streaming.audio.codecs import Encoding, encode
 from streaming.audio.sources import AudioFile, read_file
 from streaming.cli import analyze as command
-from streaming.config import Settings
+from streaming.config import PrivacySettings, Settings
 from streaming.errors import RecognitionError
 from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.shell import silence, speech
@@ -70,6 +70,13 @@ async def test_every_segment_gives_a_row_with_all_the_fields_of_the_contract(tmp
     assert all(field in row for row in result.rows for field in ["file", *fields])
     assert set(result.rows[0]["attributes"]) == {"arousal", "valence", "dominance"}
     assert result.rows[0]["end_s"] <= result.rows[1]["start_s"]
+
+
+async def test_rows_tell_of_the_words_what_the_settings_allow(tmp_path: Path) -> None:
+    settings = Settings(privacy=PrivacySettings(transcripts="masked"))
+    files, listening = [write(tmp_path / "call.wav", call())], LoudnessVad
+    (result,) = await analyze(files, settings, lambda: FakeRecognizer(lambda _: "room 12, a@b.de"), vad=listening)
+    assert [(row["text"], row["label"]) for row in result.rows] == [("room ##, [email]", "happy")]
 
 
 async def test_results_come_in_the_order_of_the_files_however_many_run_at_a_time(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from streaming.auth import Gate, Scope, is_loopback, open_gate, presented_token, read_tokens
+from streaming.attempts import FailedAttempts
+from streaming.auth import Gate, is_loopback, open_gate, presented_token
 from streaming.config import ServerSettings
-from streaming.errors import AuthorisationError, ServerError
+from streaming.errors import AuthorisationError, ServerError, TooManyAttemptsError
+from streaming.tokens import Scope, read_tokens
 
 SECRET = "correct horse battery staple"  # noqa: S105 - a stand-in
 
@@ -25,7 +28,26 @@ def line(token: str = SECRET, name: str = "dashboard", scopes: str = "listen,eve
 
 
 def gate_with(folder: Path, *lines: str) -> Gate:
-    return Gate(read_tokens(tokens_file(folder, *lines)))
+    tokens = read_tokens(tokens_file(folder, *lines))
+    return Gate(lambda: tokens)
+
+
+class GuardedGate:
+    """A gate that knows one token and refuses an address for 30 s after two wrong ones; its clock is the test's."""
+
+    def __init__(self, folder: Path) -> None:
+        tokens = read_tokens(tokens_file(folder, line()))
+        attempts = FailedAttempts(limit=2, window_s=60, refusal_s=30)
+        self.now_s = 0.0
+        self._gate = Gate(lambda: tokens, attempts=attempts, clock=lambda: self.now_s)
+
+    def answers(self, token: str | None, peer: str = "192.0.2.1") -> str:
+        """What a client is told."""
+        try:
+            self._gate.check(Scope.LISTEN, token=token, origin=None, peer=peer)
+        except AuthorisationError as error:
+            return error.code
+        return "welcome"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
@@ -79,27 +101,73 @@ def test_anything_but_the_token_is_refused_without_being_repeated(tmp_path: Path
     assert not wrong or wrong not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("bad", "complaint"),
-    [
-        (f"{SECRET.replace(' ', '')} dashboard listen", r"tokens:2: the first word must be a SHA-256"),
-        ("a" * 64 + " dashboard", r"tokens:2: expected 'SHA256 NAME SCOPE"),
-        ("a" * 64 + " dashboard listen,all", r"tokens:2: unknown scope 'all', known ones are admin, events, listen"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, bad: str, complaint: str) -> None:
-    with pytest.raises(ServerError, match=complaint):
-        read_tokens(tokens_file(tmp_path, "# tokens", bad))
+def test_a_token_lets_in_until_it_expires(tmp_path: Path) -> None:
+    moment = datetime(2027, 6, 29, 23, 59, 59, tzinfo=UTC)
+    tokens = read_tokens(tokens_file(tmp_path, f"{line()} 2027-06-30"))
+    gate = Gate(lambda: tokens, utc_now=lambda: moment)
+
+    gate.check(Scope.LISTEN, token=SECRET, origin=None)
+    moment = datetime(2027, 6, 30, tzinfo=UTC)
+    with pytest.raises(AuthorisationError, match="has expired on 2027-06-30T00:00:00Z"):
+        gate.check(Scope.LISTEN, token=SECRET, origin=None)
 
 
-def test_a_file_without_tokens_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match="holds no token"):
-        read_tokens(tokens_file(tmp_path, "# none yet"))
+# --- too many wrong tokens
 
 
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"cannot read the tokens file .*: No such file"):
-        read_tokens(tmp_path / "nowhere")
+def test_after_too_many_wrong_tokens_an_address_is_refused_for_a_while_with_a_right_one_too(tmp_path: Path) -> None:
+    gate = GuardedGate(tmp_path)
+
+    answers = [gate.answers(token) for token in ("wrong", SECRET, "wrong", "wrong", SECRET, None)]
+    gate.now_s = 30
+    later = gate.answers(SECRET)
+
+    refused = ["not_authorised", "welcome", "not_authorised", *["too_many_attempts"] * 3]
+    assert (answers, later) == (refused, "welcome")
+
+
+def test_other_addresses_are_let_in_meanwhile(tmp_path: Path) -> None:
+    gate = GuardedGate(tmp_path)
+    for _ in range(3):
+        gate.answers("wrong")
+
+    assert gate.answers(SECRET, peer="192.0.2.2") == "welcome"
+
+
+def test_no_token_or_one_without_the_scope_is_no_guess(tmp_path: Path) -> None:
+    tokens = read_tokens(tokens_file(tmp_path, line(), f"{line('old', 'old')} 2020-01-01"))
+    gate = Gate(lambda: tokens, attempts=FailedAttempts(limit=1, window_s=60, refusal_s=30))
+    for token, scope in ((None, Scope.LISTEN), (SECRET, Scope.ADMIN), ("old", Scope.LISTEN)):
+        with pytest.raises(AuthorisationError):
+            gate.check(scope, token=token, origin=None)
+
+    gate.check(Scope.LISTEN, token=SECRET, origin=None)
+
+
+def test_a_refused_client_is_told_how_long_to_wait(tmp_path: Path) -> None:
+    tokens = read_tokens(tokens_file(tmp_path, line()))
+    attempts = FailedAttempts(limit=1, window_s=60, refusal_s=29.5)
+    gate = Gate(lambda: tokens, attempts=attempts, clock=lambda: 7.0)
+    attempts.failed("192.0.2.1", 7.0)
+
+    with pytest.raises(TooManyAttemptsError, match="wait 30 s") as refused:
+        gate.check(Scope.LISTEN, token=SECRET, origin=None, peer="192.0.2.1")
+    assert (refused.value.retry_after_s, refused.value.retryable) == (30, True)
+
+
+# --- origins
+
+
+@pytest.mark.parametrize("with_tokens", [True, False])
+def test_with_a_list_of_origins_only_its_pages_and_programs_are_let_in(tmp_path: Path, with_tokens: bool) -> None:
+    path = str(tokens_file(tmp_path, line())) if with_tokens else ""
+    gate = open_gate(ServerSettings(tokens_file=path, origins=("https://app.example",)))
+
+    for origin in ("https://app.example", None):
+        gate.check(Scope.LISTEN, token=SECRET, origin=origin)
+    for origin in ("http://app.example", "https://app.example.evil.example", "http://localhost", "null", ""):
+        with pytest.raises(AuthorisationError, match=r"add it to \[server\] origins"):
+            gate.check(Scope.LISTEN, token=SECRET, origin=origin)
 
 
 @pytest.mark.parametrize(

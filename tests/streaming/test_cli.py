@@ -216,6 +216,52 @@ class TestStream:
         assert done.exit_code == 0
         assert f"medusa: warning: {file} is cut short" in done.stderr
 
+    def test_a_trace_is_drawn_at_the_end_where_it_is_asked_for(
+        self, server: RunningServer, file: Path, tmp_path: Path
+    ) -> None:
+        picture = tmp_path / "trace.svg"
+        done = run("stream", str(file), "--url", server.url, "--fast", "--trace", "--trace-out", str(picture))
+        line, *bars = done.stdout.splitlines()
+        assert "happy" in line
+        assert bars[0].startswith("life of the segments")
+        assert any("endpoint silence" in bar for bar in bars)
+        assert "happy" in picture.read_text(encoding="utf-8")
+        assert "word1" not in picture.read_text(encoding="utf-8")
+
+    def test_a_trace_holds_words_only_where_they_are_asked_for(
+        self, server: RunningServer, file: Path, tmp_path: Path
+    ) -> None:
+        picture = tmp_path / "trace.svg"
+        run("stream", str(file), "--url", server.url, "--fast", "--trace-out", str(picture), "--trace-words")
+        assert "word1 word2" in picture.read_text(encoding="utf-8")
+
+    def test_programs_have_stdout_to_themselves_while_a_trace_is_drawn(self, server: RunningServer, file: Path) -> None:
+        done = run("stream", str(file), "--url", server.url, "--fast", "--json", "--trace")
+        assert events_of(done.stdout)[-1]["type"] == "session.ended"
+        assert "life of the segments" in done.stderr
+
+    def test_where_nobody_speaks_there_is_nothing_to_trace(self, server: RunningServer, tmp_path: Path) -> None:
+        quiet = write_wav(tmp_path / "quiet.wav", pcm(silence(1.0)))
+        done = run("stream", str(quiet), "--url", server.url, "--fast", "--trace-out", str(tmp_path / "trace.svg"))
+        assert done.exit_code == 0
+        assert "nothing to trace" in done.stderr
+        assert not (tmp_path / "trace.svg").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (["--trace-out", "trace.png"], "--trace-out writes SVG, got trace.png"),
+            (["--trace-out", "nowhere/trace.svg"], "There is no folder nowhere for --trace-out"),
+            (["--trace-words"], "--trace-words goes with --trace or --trace-out"),
+        ],
+    )
+    def test_a_trace_that_cannot_be_is_misuse_before_anything_is_sent(
+        self, file: Path, options: list[str], reason: str
+    ) -> None:
+        done = run("stream", str(file), *options)
+        assert done.exit_code == 2
+        assert reason in done.stderr
+
     @pytest.mark.parametrize("options", [["--rate", "8000"], ["--encoding", "mulaw"]])
     def test_describing_a_file_as_raw_audio_is_misuse(self, file: Path, options: list[str]) -> None:
         done = run("stream", str(file), *options)

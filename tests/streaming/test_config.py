@@ -144,6 +144,38 @@ class TestSources:
         assert "secret" not in repr(load_settings())
 
 
+class TestOrigins:
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "https://app.example",
+            "http://localhost:3000",
+            "http://[::1]:8080",
+            "chrome-extension://abcdef",
+            "http://a:443",
+        ],
+    )
+    def test_an_origin_as_browsers_write_it_is_taken(self, origin: str) -> None:
+        assert ServerSettings(origins=(origin,)).origins == (origin,)
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "",
+            "*",
+            "null",
+            "app.example",
+            "https://app.example/",
+            "https://app.example:443",
+            "http://a:80",
+            "https://A.b",
+        ],
+    )
+    def test_what_no_browser_would_send_is_an_error_rather_than_a_rule_that_never_holds(self, origin: str) -> None:
+        with pytest.raises(ValueError, match="as browsers do"):
+            ServerSettings(origins=(origin,))
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -154,8 +186,8 @@ class TestErrors:
             pytest.param("\n[srever]\n", "config.toml:2: unknown section [srever]; did you mean server?", id="section"),
             pytest.param(
                 "port = 1\n",
-                "config.toml:1: unknown key port; there are server, mqtt, asr, vad, ensemble, emotion, roles, batcher, "
-                "weights, logging",
+                "config.toml:1: unknown key port; there are server, mqtt, asr, vad, ensemble, emotion, roles, privacy, "
+                "batcher, weights, logging",
                 id="key outside a section",
             ),
             pytest.param(
@@ -184,15 +216,34 @@ class TestErrors:
                 id="list",
             ),
             pytest.param(
+                "[server]\norigins = ['https://App.example']\n",
+                "config.toml:2: [server] origins: an origin is written as browsers do: scheme, :// and host in lower "
+                "case, a port only where it is not the scheme's own, no path, such as https://app.example, got "
+                "'https://App.example'",
+                id="origin",
+            ),
+            pytest.param(
+                "[server]\ntrusted_proxies = ['proxy.example']\n",
+                "config.toml:2: [server] trusted_proxies: an IP address is needed, such as 10.0.0.2, got "
+                "'proxy.example'",
+                id="address",
+            ),
+            pytest.param(
                 "server = 1\n",
                 "config.toml:1: [server]: should be an object, got 1",
                 id="no table",
             ),
             pytest.param(
                 "[vad]\npause_ms = 700\n",
-                "config.toml:1: [vad]: pause_ms must not be above endpoint_ms, got 700 and 600; "
+                "config.toml:1: [vad]: pause_ms must not be above endpoint_min_ms, got 700 and 500; "
                 "lower the one or raise the other",
                 id="two keys together",
+            ),
+            pytest.param(
+                "[vad]\nendpoint_ms = 1000\n",
+                "config.toml:1: [vad]: endpoint_ms must not be above endpoint_max_ms, got 1000 and 900; "
+                "lower the one or raise the other",
+                id="a key and the bound of it",
             ),
             pytest.param(
                 "[server]\ntls_cert = 'a.pem'\n",
@@ -229,7 +280,7 @@ class TestErrors:
         assert problem.startswith(f"environment variable {variable}: {reason}")
 
     def test_a_rule_between_keys_is_judged_after_all_sources_are_merged(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        written("[vad]\nendpoint_ms = 900\n")
+        written("[vad]\nendpoint_ms = 900\nendpoint_min_ms = 900\n")
         monkeypatch.setenv("MEDUSA_VAD__PAUSE_MS", "800")
         assert load_settings().vad.pause_ms == 800
         monkeypatch.setenv("MEDUSA_VAD__PAUSE_MS", "1000")

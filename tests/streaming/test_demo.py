@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.config import MqttSettings, ServerSettings, Settings
+from streaming.config import MqttSettings, PrivacySettings, ServerSettings, Settings
 from streaming.conversation import Clip, Conversation
 from streaming.demo import demo_settings, run_demo
 from streaming.demo_result import DemoResult
@@ -55,6 +55,13 @@ async def test_every_clip_of_both_channels_gets_its_words_and_a_final_emotion() 
     assert result.failures == []
     assert (result.finals, result.word_error_rate, result.gaps) == (2, 0.0, 0)
     assert result.events == result.followed
+
+
+async def test_a_demo_without_words_plays_to_its_end_and_judges_none() -> None:
+    settings = demo_settings(Settings(privacy=PrivacySettings(transcripts="off")))
+    result = await play(settings)
+    assert (result.failures, result.finals, result.verbatim) == ([], 2, False)
+    assert not any(WORDS in event.to_json() for event in result.events)
 
 
 async def test_whoever_follows_sees_every_event_once_the_server_is_ready() -> None:

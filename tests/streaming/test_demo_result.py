@@ -136,6 +136,14 @@ def test_nothing_at_all_is_a_failure_with_figures() -> None:
     assert "not measured" in result.summary()
 
 
+def test_words_that_are_masked_or_left_out_are_not_judged() -> None:
+    conversation, events = conversation_of_two()
+    result = DemoResult.of(conversation, events, events, verbatim=False)
+    assert "word error rate not measured, since words are not told as they are" in result.summary()
+    assert result.as_mapping()["word_error_rate"] is None
+    assert result.failures == []
+
+
 def test_what_the_server_reports_and_what_the_broker_did_not_take_are_failures() -> None:
     conversation, events = conversation_of_two()
     error = ErrorEvent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from streaming.audio.sources import AudioFormat
 from streaming.client import EventsClient, ListenClient
 from streaming.errors import AudioFormatError, CapacityError, ConnectionFailedError, ProtocolError
 from streaming.events import ErrorEvent, Event, SessionEnded, TranscriptEvent, parse_event
+from streaming.recognition.request import RecognitionRequest, RecognitionResult
 from streaming.server import RunningServer
+from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.servers import PATIENCE_S, SPEECH, a_server, all_events, converse, until
 from tests.fakes.shell import interleaved, pcm, silence, speech
 from tests.fakes.vad import LoudnessVad
@@ -345,3 +348,30 @@ async def test_controls_are_json_whatever_their_spacing() -> None:
         events, code, _ = await rest_of(socket)
 
     assert (reason(events), code) == ("client_close", 1000)
+
+
+async def test_a_session_too_many_for_the_recogniser_is_told_when_to_come_back() -> None:
+    class Slow(FakeRecognizer):
+        """Takes a clock's time and nobody's."""
+
+        def recognize(self, batch: Sequence[RecognitionRequest]) -> list[RecognitionResult]:
+            clock.append(clock[-1] + 30.0)
+            return super().recognize(batch)
+
+    clock = [0.0]
+    async with a_server(Slow(), clock=lambda: clock[-1]) as server, ListenClient(server.url, SPEECH) as first:
+        await first.send(UTTERANCE)
+        await until(first, "emotion")
+        with pytest.raises(CapacityError, match=r"try again in \d+ s"):
+            await converse(server, UTTERANCE)
+        async with listen(server) as socket:
+            (error,), code, _ = await rest_of(socket)
+        await first.send(UTTERANCE)
+        await first.finish()
+        events = await all_events(first)
+
+    assert isinstance(error, ErrorEvent)
+    assert (error.code, code) == ("capacity", 1013)
+    assert error.retry_after_s is not None
+    assert 2 <= error.retry_after_s <= 60
+    assert len(finals(events)) == 1

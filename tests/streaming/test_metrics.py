@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming.metrics import Metrics
@@ -41,18 +42,39 @@ def test_finals_and_interims_are_counted_apart() -> None:
     assert counted["medusa_segments_total"] == 1
 
 
-def test_latency_is_taken_from_final_emotions_in_seconds() -> None:
+def test_latency_is_taken_from_emotions_in_seconds_finals_and_interims_apart() -> None:
     metrics, source = Metrics(), EventSource()
 
     metrics.observe(source.emotion(final=False, total_ms=5000))
     metrics.observe(source.emotion(final=True, total_ms=900))
 
     counted = samples(metrics)
-    assert counted["medusa_latency_total_seconds_count"] == 1
-    assert counted["medusa_latency_total_seconds_sum"] == 0.9
-    assert counted["medusa_latency_endpoint_seconds_sum"] == 0.6
-    assert counted["medusa_latency_queue_seconds_sum"] == 0.01
-    assert counted["medusa_latency_compute_seconds_sum"] == 0.2
+    assert counted["medusa_latency_total_seconds_count[final]"] == 1
+    assert counted["medusa_latency_total_seconds_sum[final]"] == 0.9
+    assert counted["medusa_latency_total_seconds_sum[interim]"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("stage", "seconds"),
+    [("queue", 0.01), ("compute", 0.2), ("encode", 0.05), ("decode", 0.12), ("emotion", 0.03), ("emit", 0.001)],
+)
+def test_every_stage_has_a_histogram(stage: str, seconds: float) -> None:
+    metrics = Metrics()
+
+    metrics.observe(EventSource().emotion(final=True))
+
+    assert samples(metrics)[f"medusa_latency_{stage}_seconds_sum[final]"] == seconds
+    assert samples(metrics)[f"medusa_latency_{stage}_seconds_count[interim]"] == 0
+
+
+def test_the_endpoint_silence_is_that_of_finals() -> None:
+    metrics, source = Metrics(), EventSource()
+
+    metrics.observe(source.emotion(final=False))
+    metrics.observe(source.emotion(final=True))
+
+    assert samples(metrics)["medusa_latency_endpoint_seconds_count"] == 1
+    assert samples(metrics)["medusa_latency_endpoint_seconds_sum"] == 0.6
 
 
 def test_what_a_subscriber_missed_is_counted_by_kind() -> None:

@@ -41,6 +41,14 @@ def test_what_attempts_take_counts() -> None:
     assert sum(pauses_of(outage, attempt_s=2.0)) < 4.0
 
 
+def test_a_server_that_asks_for_time_gets_it_as_far_as_there_is_some() -> None:
+    outage = Outage(10.0, STEADY)
+    outage.begin(0.0)
+
+    assert outage.pause_s(0.0, at_least_s=4.0) == pytest.approx(4.0)
+    assert outage.pause_s(4.0, at_least_s=60.0) == pytest.approx(6.0)
+
+
 def test_without_patience_there_is_no_attempt() -> None:
     outage = Outage(0.0, STEADY)
     outage.begin(0.0)

@@ -14,8 +14,9 @@ from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
 from streaming.config import Settings, VadSettings
 from streaming.errors import ProtocolError
-from streaming.events import Degraded, ErrorEvent, Event, ModelInfo, SessionEnded
+from streaming.events import Degraded, EmotionEvent, ErrorEvent, Event, ModelInfo, SessionEnded
 from streaming.hub import EventHub
+from streaming.recognition.degradation import Degradation
 from streaming.runner import LAG_NOTICE_S, SessionRunner
 from streaming.session import Session
 from tests.fakes.batcher import HeldBatcher
@@ -86,6 +87,22 @@ async def test_audio_becomes_requests_and_answers_become_events() -> None:
     finals = [event for event in stage.events if getattr(event, "final", False)]
     assert [event.type for event in finals] == ["transcript", "emotion"]
     assert [event.seq for event in stage.events] == list(range(1, len(stage.events) + 1))
+
+
+async def test_what_passes_until_an_event_is_handed_on_counts() -> None:
+    class SlowVad(LoudnessVad):
+        def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+            stage.now_s += 0.03
+            return super().push(samples)
+
+    stage = Stage(vad=lambda _settings: SlowVad())
+    await stage.runner.receive(pcm(speech(1.5), silence(0.4)))
+    stage.batcher.answer_all()
+    await stage.runner.receive(pcm(silence(0.3)))
+
+    final = next(event for event in stage.events if isinstance(event, EmotionEvent) and event.final)
+    assert final.latency.total_ms == pytest.approx(final.latency.endpoint_ms + final.latency.emit_ms, abs=0.2)
+    assert final.latency.emit_ms == pytest.approx(90, abs=0.2)
 
 
 async def test_long_audio_leaves_the_loop_to_others_in_between() -> None:
@@ -258,3 +275,13 @@ async def test_audio_time_counts_as_it_arrives() -> None:
     await stage.runner.receive(pcm(silence(3)))
 
     assert stage.runner._metrics.audio_s._value.get() == pytest.approx(3.0)
+
+
+async def test_a_step_of_degradation_is_told_once_and_so_is_its_end() -> None:
+    stage = Stage()
+    for step in (Degradation.NONE, Degradation.SLOWER_INTERIMS, Degradation.SLOWER_INTERIMS, Degradation.NONE):
+        stage.batcher.step = step
+        await stage.runner.receive(pcm(silence(0.1)))
+
+    told = [event.step for event in stage.of_type("degraded") if isinstance(event, Degraded)]
+    assert told == ["slower_interims", "none"]

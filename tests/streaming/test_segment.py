@@ -50,7 +50,8 @@ def errors(talk: FakeShell) -> list[ErrorEvent]:
 
 
 def make_segment(outbox: Outbox) -> Segment:
-    return Segment(1, 0, speaker=Speaker(0, "customer", True, EmotionSettings()), outbox=outbox, tally=Tally())
+    speaker = Speaker(0, "customer", True, EmotionSettings(), "full")
+    return Segment(1, 0, speaker=speaker, outbox=outbox, tally=Tally())
 
 
 def stretch(start_sample: int, end_sample: int) -> Stretch:

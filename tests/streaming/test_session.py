@@ -11,7 +11,8 @@ from streaming.audio.sources import AudioFormat
 from streaming.config import AsrSettings, RolesSettings, ServerSettings, Settings
 from streaming.errors import AudioFormatError, CapacityError, ProtocolError
 from streaming.events import EmotionEvent, ErrorEvent, SessionEnded, SessionStarted
-from streaming.recognition.request import RequestKind
+from streaming.recognition.degradation import Degradation
+from streaming.recognition.request import RecognitionRequest, RequestKind
 from tests.fakes.shell import MODEL, FakeShell, interleaved, make_session, make_shell, pcm, result, silence, speech
 
 STEREO = AudioFormat(Encoding.PCM16, 16_000, 2)
@@ -363,6 +364,51 @@ class TestLatency:
         assert isinstance(emotion, EmotionEvent)
         assert (emotion.latency.endpoint_ms, emotion.latency.total_ms) == (0.0, 50.0)
 
+    def test_the_stages_of_the_batch_are_told(self) -> None:
+        talk = make_shell(interim=False)
+        talk.live(silence(0.5), speech(1.5), silence(1.0))
+        (request,) = talk.pending.values()
+        talk.deliver(replace(result(request), encode_ms=10.0, decode_ms=32.0, emotion_ms=7.5))
+        (emotion,) = talk.of_type("emotion")
+        assert isinstance(emotion, EmotionEvent)
+        assert (emotion.latency.encode_ms, emotion.latency.decode_ms, emotion.latency.emotion_ms) == (10.0, 32.0, 7.5)
+
+    def test_a_final_computed_ahead_was_asked_for_when_speech_paused_and_waits_for_nothing_after_the_end(self) -> None:
+        talk = make_shell(interim=False)
+        for start in range(0, len(UTTERANCE), 640):
+            talk.hear(UTTERANCE[start : start + 640], took_s=0.02)
+            for request in talk.waiting(RequestKind.SPECULATIVE):
+                answered = result(request, queue_ms=30.0, compute_ms=50.0)
+                talk.deliver(replace(answered, answered_s=talk.now_s + 0.08))
+        (emotion,) = talk.of_type("emotion")
+        assert isinstance(emotion, EmotionEvent)
+        assert emotion.latency.request_ms == pytest.approx(200, abs=20.2)
+        assert emotion.latency.emit_ms == 0.0
+
+    def test_what_recognition_adds_begins_where_the_endpoint_silence_ends(self) -> None:
+        talk = make_shell(interim=False)
+        talk.live(silence(0.5), speech(1.5), silence(1.0))
+        (request,) = talk.pending.values()
+        answered = replace(result(request, queue_ms=500.0, compute_ms=200.0), answered_s=talk.now_s + 0.1)
+        talk.now_s += 0.13
+        talk.deliver(answered)
+        (emotion,) = talk.of_type("emotion")
+        assert isinstance(emotion, EmotionEvent)
+        told = emotion.latency
+        assert told.emit_ms == pytest.approx(30, abs=0.2)
+        assert told.request_ms + told.queue_ms + told.compute_ms > told.endpoint_ms
+        assert told.total_ms == pytest.approx(told.request_ms + 500 + 200 + told.emit_ms, abs=0.3)
+
+    def test_a_final_that_waits_for_an_earlier_one_counts_that_as_telling(self) -> None:
+        talk = make_shell(interim=False)
+        talk.live(speech(1.5), silence(1.0), speech(1.5), silence(1.0))
+        first, second = talk.waiting(RequestKind.FINAL) or talk.pending.values()
+        talk.answer(second)
+        talk.now_s += 0.4
+        talk.answer(first)
+        emotions = [event for event in talk.of_type("emotion") if isinstance(event, EmotionEvent)]
+        assert [emotion.latency.emit_ms for emotion in emotions] == [0.0, 400.0]
+
 
 class TestSpeakerMemory:
     def test_a_final_is_remembered_for_the_next_request_of_its_channel_alone(self) -> None:
@@ -386,3 +432,26 @@ class TestSpeakerMemory:
         talk.hear(pcm(speech(0.5), silence(1.0)))
         (final,) = talk.waiting(RequestKind.FINAL)
         assert final.heard == {}
+
+
+class TestDegradation:
+    @staticmethod
+    def interims(step: Degradation) -> list[RecognitionRequest]:
+        """What is asked while someone speaks for eight seconds, every request answered at once."""
+        shell = make_shell()
+        shell.perform(shell.session.pace(step, 0.0))
+        asked = []
+        for _ in range(80):
+            shell.hear(pcm(speech(0.1)))
+            asked += shell.waiting(RequestKind.INTERIM)
+            shell.answer_all()
+        return asked
+
+    def test_interims_come_half_as_often(self) -> None:
+        usual = len(self.interims(Degradation.NONE))
+
+        assert usual == pytest.approx(2 * len(self.interims(Degradation.SLOWER_INTERIMS)), abs=1)
+
+    def test_then_they_come_without_words(self) -> None:
+        assert all(request.transcribe for request in self.interims(Degradation.SLOWER_INTERIMS))
+        assert not any(request.transcribe for request in self.interims(Degradation.WORDLESS_INTERIMS))

@@ -23,7 +23,15 @@ from tests.fakes.shell import FakeShell, make_shell, pcm, silence, speech, witho
 MOMENT = datetime(2025, 3, 1, tzinfo=UTC)
 BRISK = Settings(
     asr=AsrSettings(interim_s=0.2),
-    vad=VadSettings(pause_ms=100, endpoint_ms=240, pre_roll_ms=60, post_roll_ms=60, max_segment_s=2.0),
+    vad=VadSettings(
+        pause_ms=100,
+        endpoint_min_ms=180,
+        endpoint_ms=240,
+        endpoint_max_ms=400,
+        pre_roll_ms=60,
+        post_roll_ms=60,
+        max_segment_s=2.0,
+    ),
 )
 """Short silences and segments, so that little audio makes much happen."""
 

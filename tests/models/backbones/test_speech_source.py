@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
+import torch
 
 from models.audio_batches import MelBatch, pad_audio
 from models.backbones.speech_source import SpeechSource, speech_sources
@@ -18,6 +21,9 @@ from models.speaker import SpeakerPrior, SpeakerStandardisation
 from models.windows import FINAL_WINDOWS, WindowPolicy
 from tests.fakes.bundles import hearing_bundle, own_checkpoint, tiny_bundle
 from tests.fakes.checkpoints import DIM, MEL_BANDS, as_older_format, tiny_checkpoint
+
+if TYPE_CHECKING:
+    from models.engines.base import Engine
 
 BACKBONE_OF = {"wavlm": "wavlm-large", "hubert": "hubert-large", "whisper": "whisper-large-v3"}
 
@@ -57,6 +63,10 @@ class TestASource:
         with pytest.raises(WeightsError, match="hop_length"):
             source(other, "whisper").ear(FINAL_WINDOWS)
 
+    def test_whisper_has_places_for_so_long_a_window(self, folders: dict[str, Path]) -> None:
+        assert source(folders["whisper"], "whisper").places_s() == 30.0
+        assert source(folders["hubert"], "hubert").places_s() is None
+
     def test_it_is_read_as_a_graph(self, folders: dict[str, Path]) -> None:
         assert isinstance(source(folders["wavlm"], "wavlm", 4).graph(), SpeechGraph)
         assert isinstance(source(folders["whisper"], "whisper").graph(), WhisperGraph)
@@ -88,6 +98,44 @@ class TestASource:
         short_sighted = tiny_checkpoint("whisper", tmp_path / "short", max_source_positions=100)
         with pytest.raises(FeatureError, match="a window of 3 s does not fit an encoder with positions for 2 s"):
             source(short_sighted, "whisper").ear(WindowPolicy((3.0,), 0.0))(long)
+
+
+class TestBesideAnEngine:
+    """Outside it, in PyTorch."""
+
+    @pytest.fixture
+    def devices(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Asked for; each turns out to be the CPU, on which reduced precision is that of a GPU."""
+        asked: list[str] = []
+
+        def chosen(device: str) -> torch.device:
+            asked.append(device)
+            return torch.device("cpu")
+
+        monkeypatch.setattr("models.backbones.speech.choose_device", chosen)
+        monkeypatch.setattr("models.backbones.speech.precision_on", lambda _device: torch.bfloat16)
+        return asked
+
+    def test_it_is_computed_where_the_engine_is(
+        self, folders: dict[str, Path], devices: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        hubert = source(folders["hubert"], "hubert")
+        with caplog.at_level(logging.INFO):
+            for name in ("tensorrt", "cuda", "onnx", "torch"):
+                hubert.encoder(FINAL_WINDOWS, beside=cast("Engine", SimpleNamespace(name=name)))
+        hubert.encoder(FINAL_WINDOWS)
+        assert devices == ["auto", "auto", "cpu", "cpu", "cpu"]
+        assert caplog.text.count("is computed beside the engine, on cpu") == 4
+
+    @pytest.mark.usefixtures("devices")
+    def test_it_is_as_exact_as_the_engine(self, folders: dict[str, Path]) -> None:
+        clip = np.random.default_rng(0).normal(size=4_000).astype(np.float32)
+        wavlm, engine = source(folders["wavlm"], "wavlm"), cast("Engine", SimpleNamespace(name="tensorrt"))
+        (alone,) = wavlm.encoder(FINAL_WINDOWS).encode([clip])
+        (single,) = wavlm.encoder(FINAL_WINDOWS, beside=engine).encode([clip])
+        (reduced,) = wavlm.encoder(FINAL_WINDOWS, beside=engine, precision="fp16").encode([clip])
+        np.testing.assert_array_equal(single, alone)
+        assert 1e-5 < np.abs(reduced - alone).max() < 0.1 * np.abs(alone).max()
 
 
 class TestSourcesOfABundle:

@@ -256,7 +256,8 @@ class Refits:
         log = SimpleNamespace(errors=deque())
         self.library = Library(built.record.library, built.record.library_version, module, log)
 
-    def refit(self, graph: bytes) -> bool:
+    def refit(self, graph: bytes, path: str | None) -> bool:
+        assert path is None
         self.graphs.append(graph)
         return self.takes
 

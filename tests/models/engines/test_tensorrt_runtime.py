@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from models.bundle import Bundle
 from models.engines import tensorrt
 from models.engines.base import Engine, EngineOutput
-from models.engines.onnx import OnnxEngine, feature_input, length_input
+from models.engines.graph_inputs import feature_input, length_input
+from models.engines.onnx import OnnxEngine
 from models.engines.tensorrt_file import EngineRecord, TensorEntry, pack_engine
 from models.engines.tensorrt_lanes import MOST_SHAPES
 from models.engines.tensorrt_memory import Memory
@@ -150,10 +151,21 @@ def test_the_first_profile_with_room_is_taken(bundle: Bundle, graph: bytes) -> N
 
 def test_what_no_shape_has_room_for_is_refused(bundle: Bundle, graph: bytes) -> None:
     engine = made(bundle, graph).engine
-    with pytest.raises(FeatureError, match=r"9 rows of .* do not fit into the engine, which takes 8"):
-        engine.run(batch(bundle, [{"acoustic": 2}] * 9))
-    with pytest.raises(FeatureError, match="'acoustic': 13"):
+    with pytest.raises(
+        FeatureError, match=r"'acoustic': 13.* do not fit into the engine, which takes .*'acoustic': 12"
+    ):
         engine.run(batch(bundle, [{"acoustic": 13}]))
+    with pytest.raises(FeatureError, match="do not fit into the engine: give it fewer rows at a time"):
+        engine.layer_times_ms(batch(bundle, [{"acoustic": 2}] * 9))
+
+
+def test_more_rows_than_it_takes_are_scored_in_parts(bundle: Bundle, graph: bytes, reference: OnnxEngine) -> None:
+    one = made(bundle, graph, bucket(1, 4, longest=6), bucket(1, 2))
+    for frames in (5, 9):
+        inputs = batch(bundle, [{"acoustic": frames, "text": row % 3} for row in range(9)])
+        assert_same(one.engine.run(inputs), reference.run(inputs))
+    shapes = {shape[:2] for _, name, shape in one.inside.shapes if name == "acoustic_features"}
+    assert shapes == {(4, 6), (1, 6), (2, 12), (1, 12)}
 
 
 @pytest.mark.parametrize("rtx", [True, False])
@@ -341,5 +353,5 @@ def test_an_engine_that_the_gpu_does_not_run_is_refused_with_the_reason(bundle: 
 def test_an_engine_of_another_bundle_is_refused(bundle: Bundle, graph: bytes) -> None:
     cuda = FakeCuda()
     library, _ = fake_library(cuda, {ENGINE: graph}, rtx=True)
-    with pytest.raises(EngineError, match=r"the engine reads .* the bundle gives \['text'\]"):
+    with pytest.raises(EngineError, match=r"the graph reads .* the bundle gives \['text_features', 'text_lengths'\]"):
         TensorRTEngine(file_of(bundle), bundle.modalities[-1:], cuda=cuda, library=library)

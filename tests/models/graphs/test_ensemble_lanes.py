@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from models.bundle import find_bundle, load_bundle
 from models.deepser import DeepSER, DeepSERConfig
 from models.engines.base import EngineOutput
-from models.engines.onnx import (
+from models.engines.graph_inputs import (
     ALL_LANES,
     ANSWERS_OUTPUT,
     GIVEN_INPUT,
     LANE_INPUT,
     LANES_NOTE,
     OUTPUTS,
-    OnnxEngine,
     feature_input,
     length_input,
 )
+from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
 from models.errors import EngineError
 from models.fused_weights import Stack, fused_weights

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 
 import models.compile as compiler
 from models.admission import TOLERANCE, admit, check_inputs
 from models.agreement import agreement
 from models.audio_batches import AudioBatch, MelBatch, pad_audio
-from models.backbones.speech_source import SpeechSource
-from models.backbones.text_source import TextSource
-from models.bundle import Bundle
 from models.compile import CompiledEngine, Order, check_engine, compile_engine, runnable, write_graph
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
@@ -26,59 +22,17 @@ from models.engines.torch import TorchEngine
 from models.errors import EngineError, FeatureError
 from models.graphs.ensemble import ensemble_graph
 from models.inspection import inspect
-from models.modalities import EngineBatch, EngineInputs, pad, pad_tokens
+from models.modalities import EngineBatch, pad
 from models.reference import Reference
 from models.speaker import SpeakerPrior, SpeakerStandardisation
 from tests.fakes.bundles import hearing_bundle
 from tests.fakes.checkpoints import DIM, MEL_BANDS, stirred, tiny_checkpoint
-
-SAMPLES = (27_001, 400, None, 9_123, 38_000)
-"""Of clips in one batch: the second gives one frame, the third is missing."""
-WORDS = ("well then", None, "no", "yes", None)
-STACKED = {"wavlm": 1, "hubert": 3, "whisper": 2, "text": 1}
-READ = {"wavlm": 4, "hubert": 3, "whisper": 2, "text": 4}
-VOCABULARY = 20_001
-"""Tokens that engines are checked with."""
-
-Clip = NDArray[np.float32]
-
-
-@dataclasses.dataclass(frozen=True)
-class Hearing:
-    """A bundle, and where its encoders are."""
-
-    bundle: Bundle
-    speech: dict[str, SpeechSource]
-    text: dict[str, TextSource]
-
-    def order(self, target: str = "onnx") -> Order:
-        return Order(self.bundle, target, text=self.text, speech=self.speech)
-
-    def given(self, inputs: EngineInputs) -> dict[str, EngineBatch]:
-        """As an engine is given them."""
-        ears = {name: source.ear(self.bundle.final_windows) for name, source in self.speech.items()}
-        return {n: ears[n](batch) if isinstance(batch, AudioBatch) else batch for n, batch in inputs.items()}
+from tests.fakes.hearing import SAMPLES, WORDS, Hearing, clips, heard, tiny_hearing
 
 
 @pytest.fixture(scope="module")
 def hearing(tmp_path_factory: pytest.TempPathFactory) -> Hearing:
-    """Every weight has a say; some layers are summed, others stand side by side and are weighed by members."""
-    root = tmp_path_factory.mktemp("hearing")
-    folders = {
-        name: stirred(tiny_checkpoint(kind, root / kind, **changes))
-        for name, kind, changes in (
-            ("wavlm", "wavlm", {}),
-            ("hubert", "hubert", {}),
-            ("whisper", "whisper", {}),
-            ("text", "roberta", {"vocab_size": VOCABULARY}),
-        )
-    }
-    speech = {
-        name: SpeechSource(folders[name], name, READ[name], STACKED[name] > 1, {"weights": name})
-        for name in ("wavlm", "hubert", "whisper")
-    }
-    text = {"text": TextSource(folders["text"], frozenset({"en"}), "roberta", READ["text"], False, {})}
-    return Hearing(hearing_bundle(root / "bundle", dim=DIM, stacked=STACKED), speech, text)
+    return tiny_hearing(tmp_path_factory.mktemp("hearing"))
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +61,6 @@ def kept(hearing: Hearing, tmp_path_factory: pytest.TempPathFactory) -> Kept:
         patch.setenv("MEDUSA_CACHE", str(cache))
         patch.setattr(compiler, "MOST_FILE_BYTES", 10_000)
         return Kept(compile_engine(hearing.order()), cache)
-
-
-def clips(lengths: Sequence[int | None] = SAMPLES) -> list[Clip | None]:
-    chance = np.random.default_rng(0)
-    return [None if n is None else chance.normal(0.05, 0.1, size=n).astype(np.float32) for n in lengths]
-
-
-def heard(audio: AudioBatch, words: Sequence[str | None] = WORDS) -> dict[str, EngineBatch]:
-    said = [None if text is None else np.array([0, *map(ord, text), 2], dtype=np.int64) for text in words]
-    return {"wavlm": audio, "hubert": audio, "whisper": audio, "text": pad_tokens(said)}
 
 
 def assert_agree(found: EngineOutput, wanted: EngineOutput) -> None:
@@ -337,10 +281,6 @@ class TestCompiled:
         wrong = {**hearing.speech, "hubert": dataclasses.replace(hearing.speech["hubert"], folder=other)}
         with pytest.raises(EngineError, match="the engine differs from PyTorch by"):
             admit(engine, hearing.bundle, hearing.text, speech=wrong)
-
-    def test_on_a_card_what_hears_stays_outside(self, hearing: Hearing) -> None:
-        assert hearing.order("tensorrt_rtx").hearing == {}
-        assert hearing.order().hearing.keys() == {"wavlm", "hubert", "whisper"}
 
     def test_what_is_brought_relative_to_the_speaker_is_not_put_inside(self, hearing: Hearing, tmp_path: Path) -> None:
         prior = SpeakerPrior(np.zeros(DIM), np.ones(DIM), 100.0, 1000.0)

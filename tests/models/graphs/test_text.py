@@ -123,17 +123,12 @@ def test_a_source_knows_what_can_be_written() -> None:
     assert ARCHITECTURES.keys() == WRITTEN
 
 
-def test_what_one_file_has_no_room_for_stays_outside_where_it_must_be_one(
-    source: TextSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_can_be_written_stands_inside_whatever_runs_it(source: TextSource, tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
-    on_the_cpu, on_a_card = (Order(bundle, target, text={"text": source}) for target in ("onnx", "tensorrt_rtx"))
-    assert on_a_card.inside == {"text": source}
-    size = source.bytes_inside()
-    assert size is not None
-    monkeypatch.setattr("models.compile.MOST_FILE_BYTES", size)
-    assert on_a_card.inside == {}
-    assert on_the_cpu.inside == {"text": source}
+    pickled = replace(source, folder=tmp_path)
+    for target in ("onnx", "tensorrt_rtx"):
+        assert Order(bundle, target, text={"text": source}).inside == {"text": source}
+        assert Order(bundle, target, text={"text": pickled}).inside == {}
 
 
 def test_what_only_pytorch_reads_stays_outside(source: TextSource, tmp_path: Path) -> None:

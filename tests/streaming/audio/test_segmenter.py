@@ -27,6 +27,8 @@ SETTINGS = VadSettings(
     start_ms=60,
     pause_ms=200,
     endpoint_ms=600,
+    endpoint_min_ms=600,
+    endpoint_max_ms=600,
     pre_roll_ms=300,
     post_roll_ms=160,
     min_segment_ms=200,
@@ -242,6 +244,59 @@ def test_frames_pushed_one_by_one_give_the_same_segments() -> None:
     assert events + segmenter.flush() == heard(SETTINGS, decisions)
 
 
+ADAPTIVE = LONG.model_copy(update={"endpoint_min_ms": 500, "endpoint_max_ms": 900})
+WORD = "#25"
+"""Half a second."""
+
+
+def endings(pattern: str, chosen: VadSettings = ADAPTIVE) -> list[int]:
+    """After how many frames of silence each segment ended, where silence ended it."""
+    segmenter, decisions = Segmenter(chosen), speech(pattern)
+    waited, silent = [], 0
+    for frame, decision in zip(audio(len(decisions)), decisions, strict=True):
+        silent = 0 if decision else silent + 1
+        waited += [silent for end in ended(segmenter.push(frame[None], decision[None])) if end.reason == "silence"]
+    return waited
+
+
+class TestPatience:
+    """The endpoint follows the speaker's pauses, between its bounds."""
+
+    def test_a_speaker_who_is_not_known_yet_is_given_the_usual_time(self) -> None:
+        assert endings(f"{WORD} .15 {WORD} .100") == [30]
+
+    def test_a_brisk_speaker_is_answered_sooner_from_the_next_segment_on(self) -> None:
+        assert endings(f"{WORD} .12 " * 9 + f".100 {WORD} .100") == [30, 25]
+
+    def test_a_hesitant_speaker_is_given_more_time(self) -> None:
+        assert endings(f"{WORD} .28 " * 9 + f".100 {WORD} .34 {WORD} .100") == [30, 35]
+
+    def test_a_cut_that_came_too_early_counts_as_a_pause(self) -> None:
+        # Each pause of 700 ms ends a segment, until it is known that they are pauses: 875 ms end the last one.
+        assert endings(f"{WORD} .35 " * 12 + ".100") == [30] * 8 + [44]
+
+    def test_the_silence_between_turns_counts_for_nothing(self) -> None:
+        assert endings(f"{WORD} .46 " * 20) == [30] * 20
+
+    def test_a_gap_between_words_counts_for_nothing(self) -> None:
+        assert endings(f"{WORD} .9 " * 20 + f".100 {WORD} .100") == [30, 30]
+
+    def test_clicks_in_a_pause_do_not_shorten_it(self) -> None:
+        assert endings(f"{WORD} .14 #1 .13 " * 9 + f".100 {WORD} .100")[-1] == 35
+
+    def test_what_a_flush_ended_was_no_pause(self) -> None:
+        segmenter = Segmenter(ADAPTIVE)
+        for _ in range(20):
+            segmenter.push(audio(25), speech(WORD))
+            segmenter.flush()
+            segmenter.push(audio(35), speech(".35"))
+        last = segmenter.push(audio(55), speech(f"{WORD} .30"))
+        assert [end.reason for end in ended(last)] == ["silence"]
+
+    def test_equal_bounds_treat_everybody_alike(self) -> None:
+        assert endings(f"{WORD} .12 " * 9 + f".100 {WORD} .100", LONG) == [30, 30]
+
+
 def test_the_open_segment_is_shown_while_it_goes_on() -> None:
     segmenter = Segmenter(LONG)
     segmenter.push(audio(9), speech("#9"))
@@ -279,11 +334,13 @@ def test_frames_and_decisions_that_do_not_match_are_refused(frames: NDArray[np.f
 
 
 any_settings = st.builds(
-    lambda start, pause, more, pre, post, least, longest: VadSettings(
+    lambda start, pause, more, brisk, hesitant, pre, post, least, longest: VadSettings(
         threshold=0.5,
         start_ms=start,
         pause_ms=pause,
-        endpoint_ms=max(40, pause + more),
+        endpoint_min_ms=max(40, pause + more),
+        endpoint_ms=max(40, pause + more) + brisk,
+        endpoint_max_ms=max(40, pause + more) + brisk + hesitant,
         pre_roll_ms=pre,
         post_roll_ms=post,
         min_segment_ms=least,
@@ -291,6 +348,8 @@ any_settings = st.builds(
     ),
     st.integers(20, 200),
     st.integers(20, 400),
+    st.integers(0, 600),
+    st.integers(0, 300),
     st.integers(0, 600),
     st.integers(0, 500),
     st.integers(0, 400),

@@ -222,6 +222,7 @@ async def test_queue_and_compute_time_are_told_apart() -> None:
     assert isinstance(second, RecognitionResult)
     assert (first.queue_ms, first.compute_ms) == (0.0, 500.0)
     assert (second.queue_ms, second.compute_ms) == (250.0, 0.0)
+    assert (first.answered_s, second.answered_s) == (100.5, 100.5)
 
 
 async def test_a_bad_request_fails_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ def test_sessions_that_come_and_go_leave_nothing_behind() -> None:
     put(lane, "first", 0)
     for number in range(1, 1000):
         put(lane, f"caller-{number}", number)
-        lane.take(1, 80.0)
+        lane.take(lambda _: 1, 80.0)
 
     assert len(lane._served_s) <= 10
 
@@ -31,13 +31,13 @@ def test_company_in_anothers_batch_sets_nobody_back_by_more_than_a_batch() -> No
         put(lane, "busy", 1000 + number)
     for number in range(20):
         put(lane, "calm", number)
-        lane.take(8, 80.0)
+        lane.take(lambda _: 8, 80.0)
     for number in range(20):
         put(lane, "calm", 100 + number)
     for number in range(200):
         put(lane, "new", 2000 + number)
 
-    taken = [waiting.request.session for _ in range(20) for waiting in lane.take(1, 80.0)]
+    taken = [waiting.request.session for _ in range(20) for waiting in lane.take(lambda _: 1, 80.0)]
 
     assert "busy" in taken
 

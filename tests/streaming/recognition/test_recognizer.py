@@ -104,7 +104,7 @@ def readers(**own: Any) -> Readers:
 class Stage:
     """A recogniser whose parts are under the test's control; prosody is the real one."""
 
-    def __init__(self, bundle: Bundle, *said: Transcript, abstain: bool = True) -> None:
+    def __init__(self, bundle: Bundle, *said: Transcript, **options: Any) -> None:
         self.encoder, self.text, self.engine = FakeEncoder(), FakeTextEncoder(), RecordingEngine(bundle)
         self.transcriber = FakeTranscriber(list(said) or [spoken()])
         self.recognizer = SpeechEmotionRecognizer(
@@ -113,7 +113,7 @@ class Stage:
             encoder=self.encoder,  # type: ignore[arg-type]
             transcriber=self.transcriber,  # type: ignore[arg-type]
             readers=readers(text_encoders={"text": self.text}),
-            abstain=abstain,
+            **{"abstain": True, **options},
         )
 
     def lengths(self, modality: str) -> list[int]:
@@ -222,6 +222,16 @@ def test_a_channel_that_is_not_scored_is_transcribed_alone(bundle: Bundle) -> No
     assert second.emotion is not None
     assert stage.text.texts == ["scored"]
     assert len(stage.engine.inputs[0]["acoustic"]) == 1
+
+
+def test_every_answer_says_how_long_each_stage_of_its_batch_took(bundle: Bundle) -> None:
+    ticks = iter([10.0, 10.02, 10.07, 10.08])
+    stage = Stage(bundle, clock=lambda: next(ticks))
+
+    results = stage.recognizer.recognize([ask(1), ask(2)])
+
+    for result in results:
+        assert (result.encode_ms, result.decode_ms, result.emotion_ms) == pytest.approx((20, 50, 10))
 
 
 def test_answers_are_in_the_order_of_the_requests(bundle: Bundle) -> None:
@@ -386,3 +396,19 @@ def test_a_bundle_whose_checkpoint_is_gone_is_refused_by_name(tmp_path: Path) ->
 
     with pytest.raises(WeightsError, match=rf"reads hubert-large from {gone['source']}, which is not at hand"):
         load_recognizer(Settings.model_validate({"ensemble": {"bundle": str(folder)}}))
+
+
+@pytest.mark.weights
+def test_an_interim_without_words_is_scored_by_how_it_was_said_alone(real: SpeechEmotionRecognizer) -> None:
+    names = ["1688-142285-0002.flac", "2609-156975-0001.flac"]
+    spoken = [replace(heard(name, number), kind=RequestKind.INTERIM) for number, name in enumerate(names, start=1)]
+    wordless = [replace(request, transcribe=False) for request in spoken]
+
+    alone = real.recognize(wordless)
+    beside = real.recognize([wordless[0], spoken[1]])
+
+    assert [result.transcript.text for result in alone] == ["", ""]
+    assert beside[0].transcript.text == ""
+    assert beside[1].transcript.text != ""
+    np.testing.assert_allclose(scores(alone[0]), scores(beside[0]), atol=1e-5)
+    assert np.abs(scores(alone[1]) - scores(beside[1])).max() > 1e-3

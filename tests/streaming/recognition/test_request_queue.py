@@ -39,7 +39,7 @@ def numbers(batch: list[RecognitionRequest]) -> list[int]:
 def drained(queue: RequestQueue, max_batch: int = 1) -> list[int]:
     order: list[int] = []
     while queue:
-        order += numbers(queue.take(max_batch, PLENTY))
+        order += numbers(queue.take(lambda *_: max_batch, PLENTY))
     return order
 
 
@@ -76,7 +76,7 @@ def test_turns_are_measured_in_audio() -> None:
 def test_a_session_that_was_away_gets_no_credit_for_it() -> None:
     queue = queue_of(*(ask(n, session="steady") for n in range(10)))
     for _ in range(5):
-        queue.take(1, PLENTY)
+        queue.take(lambda *_: 1, PLENTY)
     for n in range(20, 23):
         queue.add(ask(n, session="late"), 10.0)
 
@@ -90,13 +90,17 @@ def test_a_batch_is_of_one_bucket() -> None:
     for n, window_s in enumerate([10.0, 12.0, 10.0]):
         queue.add(ask(n), window_s)
 
-    assert [numbers(queue.take(8, PLENTY)) for _ in range(2)] == [[0, 2], [1]]
+    assert [numbers(queue.take(lambda *_: 8, PLENTY)) for _ in range(2)] == [[0, 2], [1]]
 
 
 def test_a_batch_holds_so_many_requests_and_so_much_audio() -> None:
     queue = queue_of(*(ask(n) for n in range(10)))
 
-    assert [len(queue.take(3, PLENTY)), len(queue.take(8, 45.0)), len(queue.take(8, 5.0))] == [3, 4, 1]
+    assert [
+        len(queue.take(lambda *_: 3, PLENTY)),
+        len(queue.take(lambda *_: 8, 45.0)),
+        len(queue.take(lambda *_: 8, 5.0)),
+    ] == [3, 4, 1]
 
 
 def test_a_newer_interim_takes_the_older_ones_place() -> None:
@@ -126,7 +130,7 @@ def test_a_promoted_request_is_as_urgent_as_a_final() -> None:
 
     queue.promote("b", 2)
 
-    assert [numbers(queue.take(8, PLENTY)) for _ in range(2)] == [[2], [1]]
+    assert [numbers(queue.take(lambda *_: 8, PLENTY)) for _ in range(2)] == [[2], [1]]
 
 
 def test_promoting_or_discarding_what_does_not_wait_does_nothing() -> None:
@@ -191,7 +195,7 @@ def test_two_that_wait_for_one_bucket_are_never_served_more_than_two_windows_apa
         waiting[session] += 1
         if not take:
             continue
-        batch = queue.take(max_batch, PLENTY)
+        batch = queue.take(lambda *_: max_batch, PLENTY)
         waiting.subtract(request.session for request in batch)
         served = Counter(request.session for request in batch)
         lead += 10.0 * (served["a"] - served["b"])
@@ -211,7 +215,7 @@ def test_ten_times_the_speech_gets_no_more_than_its_turns(rounds: int, max_batch
 
     order: list[str] = []
     while "shy" not in order or order.count("shy") < rounds:
-        order += [request.session for request in queue.take(max_batch, PLENTY)]
+        order += [request.session for request in queue.take(lambda *_: max_batch, PLENTY)]
 
     assert len(order) <= 2 * rounds + max_batch
 
@@ -272,7 +276,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(max_batch=st.integers(1, 4), max_padded_s=st.sampled_from([5.0, 25.0, 100.0]))
     def take(self, max_batch: int, max_padded_s: float) -> None:
         most_urgent = min((urgency for _, urgency, _ in self.inside.values()), default=None)
-        batch = [self.leave(request) for request in self.queue.take(max_batch, max_padded_s)]
+        batch = [self.leave(request) for request in self.queue.take(lambda *_: max_batch, max_padded_s)]
         assert bool(batch) == (most_urgent is not None)
         assert {urgency for urgency, _ in batch} <= {most_urgent}
         assert len({window_s for _, window_s in batch}) <= 1
