@@ -160,6 +160,15 @@ def serve(host: str | None, port: int | None, events: Path | None, config: Path 
     help="Of raw audio on stdin; pcm_s16le by default.",
 )
 @click.option("--fast", is_flag=True, help="Send a file as fast as the server takes it.")
+@click.option(
+    "--reconnect",
+    "reconnect_s",
+    type=click.FloatRange(0, 86_400),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try again when the connection is lost; 0 to give up at once.",
+)
 @click.option("--trace", is_flag=True, help="Draw, at the end, where the time of each segment went.")
 @click.option("--trace-out", type=click.Path(path_type=Path, dir_okay=False), help="Keep that drawing as a .svg file.")
 @click.option("--trace-words", is_flag=True, help="With what was said in it.")
@@ -173,6 +182,7 @@ def stream(
     rate_hz: int | None,
     encoding: str | None,
     fast: bool,
+    reconnect_s: float,
     trace: bool,
     trace_out: Path | None,
     trace_words: bool,
@@ -181,7 +191,8 @@ def stream(
     """Send SOURCE to a server and print its events as they come.
 
     SOURCE is an audio file, `mic`, or `-` for raw mono audio on stdin. Ctrl-C ends the audio; what was said until then
-    is still recognised.
+    is still recognised. A connection that breaks is tried again and the session taken up where it was; of the
+    microphone, up to 40 s wait meanwhile.
     """
     from models.windows import SAMPLE_RATE_HZ
     from streaming.audio.codecs import Encoding
@@ -216,6 +227,7 @@ def stream(
                 paced=not fast,
                 follow=follow,
                 stopped=stopped,
+                reconnect_s=reconnect_s,
             )
 
     try:

@@ -111,3 +111,9 @@ class ConnectionFailedError(StreamingError):
 
     code = "connection"
     retryable = True
+
+
+class AudioLostError(StreamingError):
+    """A client would have to send audio again that it does not keep any more."""
+
+    code = "audio_lost"

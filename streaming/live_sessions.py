@@ -2,7 +2,8 @@
 
 A session whose connection is lost keeps its place for `[server] resume_s`. Whoever shows its token within that time
 goes on where the audio broke off; after it the session ends as if the client had left. A server that is full gives the
-place of the session that has waited longest to a new one.
+place of the session that has waited longest to a new one. The last words of a session that its client closed can be
+asked for during the same time after its end, since the connection may have broken just then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from enum import Enum, auto
 from typing import Final
 
 from streaming.errors import CapacityError, UnknownSessionError
-from streaming.events import ResumeInfo
+from streaming.events import ResumeInfo, SessionResumed
 from streaming.runner import SessionRunner
 
 _TOKEN_BYTES: Final = 24
@@ -57,6 +58,15 @@ class LiveSession:
         self.waiting: asyncio.Task[None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """What is left of a session that its client closed."""
+
+    session_id: str
+    resumed: SessionResumed
+    """As it would have been taken up, from its first event on."""
+
+
 class LiveSessions:
     """All sessions that are open. Its methods belong to the event loop's thread.
 
@@ -88,6 +98,7 @@ class LiveSessions:
         self._on_change = on_change
         self._by_token: dict[str, LiveSession] = {}
         self._parked: OrderedDict[str, LiveSession] = OrderedDict()
+        self._last_words: OrderedDict[str, EndedSession] = OrderedDict()
         self._inside: set[LiveSession] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -134,8 +145,11 @@ class LiveSessions:
         self._empty.clear()
         return live
 
-    async def take_over(self, token: str) -> LiveSession:
+    async def take_over(self, token: str) -> LiveSession | EndedSession:
         """Gives a session to a new connection, parked or still held by an old one, which is told to let go.
+
+        Returns:
+            Of one that its client closed and that has ended since, what is left.
 
         Raises:
             UnknownSessionError: no session can be taken up with this token, or not any more.
@@ -149,6 +163,9 @@ class LiveSessions:
                     await live.let_go.wait()
             except TimeoutError:
                 raise CapacityError("the session's other connection does not let go: try again in a moment") from None
+        ended = self._last_words.get(_digest(token))
+        if ended is not None:
+            return ended
         # Of several that ask for it at once, the first has it, and the others find it held again.
         if live is None or live.hold is not _Hold.PARKED or live.runner.finished:
             raise UnknownSessionError(
@@ -180,12 +197,20 @@ class LiveSessions:
         live.let_go.set()
         return True
 
-    def leave(self, live: LiveSession) -> None:
-        """The session is over, its place is free."""
+    def leave(self, live: LiveSession, *, told: bool = True) -> None:
+        """The session is over, its place is free.
+
+        Args:
+            live: the session.
+            told: False where its client waits for its end, and may not have got it.
+        """
         live.hold = _Hold.OVER
         live.let_go.set()
         if live.resume is not None:
-            self._by_token.pop(_digest(live.resume.token), None)
+            digest = _digest(live.resume.token)
+            self._by_token.pop(digest, None)
+            if not told:
+                self._keep_end(digest, EndedSession(live.runner.session_id, live.runner.resumed_after(1)))
         self._inside.discard(live)
         self._on_change(len(self._inside))
         if not self._inside and not self._ending:
@@ -200,6 +225,12 @@ class LiveSessions:
         for task in self._ending:
             task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _keep_end(self, digest: str, ended: EndedSession) -> None:
+        self._last_words[digest] = ended
+        if len(self._last_words) > self._limit:
+            self._last_words.popitem(last=False)
+        asyncio.get_running_loop().call_later(self._resume_s, self._last_words.pop, digest, None)
 
     async def _wait(self, live: LiveSession) -> None:
         stopping = asyncio.create_task(self._stopping.wait())

@@ -104,6 +104,8 @@ class LiveTable:
         self._time_s = max(self._time_s, event.time_s)
         match event:
             case SessionStarted():
+                self._channels.clear()  # of a session before it, whose segments had the same numbers
+                self._time_s = event.time_s
                 self._labels = tuple(map(printable, event.model.labels))
                 self._title = f"session {event.session}, ensemble {printable(event.model.bundle)}"
             case SpeechStarted():

@@ -17,6 +17,7 @@ from models.windows import SAMPLE_RATE_HZ
 from streaming.audio.codecs import Encoding, encode
 from streaming.audio.sources import AudioFormat, microphone, read_file
 from streaming.client import ListenClient
+from streaming.connection import RECONNECT_S
 from streaming.errors import ConnectionFailedError
 from streaming.events import Event, SessionEnded
 
@@ -94,6 +95,7 @@ async def stream_source(
     paced: bool,
     follow: Callable[[Event], None],
     stopped: asyncio.Event | None = None,
+    reconnect_s: float = RECONNECT_S,
 ) -> None:
     """Sends a source and follows the events until the server has ended the session.
 
@@ -106,12 +108,15 @@ async def stream_source(
         paced: send a file at the pace of speech.
         follow: told of every event.
         stopped: once set, no more audio is sent; the events of what was sent still come.
+        reconnect_s: how long a broken connection is tried again. Live audio waits as long as its source lets it.
 
     Raises:
         StreamingError: the source cannot be read, the server cannot be reached, does not take the audio, or ends the
             session before all of it was sent.
     """
-    async with ListenClient(url, source.audio, roles=roles, language=language, token=token) as client:
+    async with ListenClient(
+        url, source.audio, roles=roles, language=language, token=token, reconnect_s=reconnect_s
+    ) as client:
         sending = asyncio.create_task(_send(client, source, stopped or asyncio.Event(), paced=paced))
         following = asyncio.create_task(_follow(client, follow))
         try:

@@ -14,7 +14,7 @@ from streaming.config import Settings, VadSettings
 from streaming.errors import CapacityError, ServerError, StreamingError
 from streaming.faults import where
 from streaming.hub import EventHub
-from streaming.live_sessions import LiveSession, LiveSessions, Patience
+from streaming.live_sessions import EndedSession, LiveSession, LiveSessions, Patience
 from streaming.metrics import MeasuredRecognizer, Metrics
 from streaming.pace import AudioPace
 from streaming.protocols.native import ListenRequest
@@ -181,8 +181,11 @@ class LiveService:
         if self._batcher is not None:
             self._batcher.session_count(sessions)
 
-    async def resume_session(self, token: str) -> LiveSession:
+    async def resume_session(self, token: str) -> LiveSession | EndedSession:
         """A session whose connection broke, handed to another; to be handed back like one that was opened.
+
+        Returns:
+            Of one that its client closed and that has ended since, what is left; nothing is handed back.
 
         Raises:
             CapacityError: the service is stopping, or the session's old connection does not let go.

@@ -245,10 +245,29 @@ def client(language: str, url: str) -> str:
     return code.replace("ws://127.0.0.1:8765", url)
 
 
-async def test_the_python_client_of_the_readme_prints_an_emotion(tmp_path: Path) -> None:
-    with wave.open(str(tmp_path / "call.wav"), "wb") as file:
+def write_call(folder: Path) -> None:
+    with wave.open(str(folder / "call.wav"), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes(CALL)
+
+
+async def test_the_client_of_this_package_is_used_as_the_page_on_events_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_call(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (code,) = EVENTS.blocks("python")
+
+    async with a_server() as server:
+        here = code.replace("ws://127.0.0.1:8765", server.url)
+        printed = await output_of(sys.executable, "-c", here, folder=tmp_path)
+
+    assert '"label":"happy"' in printed
+    assert printed.splitlines()[-1].startswith('0.0 {"type":"session.ended"')
+
+
+async def test_the_python_client_of_the_readme_prints_an_emotion(tmp_path: Path) -> None:
+    write_call(tmp_path)
 
     async with a_server() as server:
         printed = await output_of(sys.executable, "-c", client("python", server.url), folder=tmp_path)

@@ -25,8 +25,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 MAX_CHANNELS: Final = 32
 MICROPHONE_CHUNK_S: Final = 0.02
-_MICROPHONE_QUEUE: Final = 500
-"""10 s: what a reader may fall behind before the oldest audio is lost."""
+_MICROPHONE_QUEUE: Final = 2000
+"""40 s: what a reader may fall behind before the oldest audio is lost; longer than a client tries to connect again."""
 
 _RIFF_HEADER_BYTES: Final = 8
 _RIFF_UNKNOWN_SIZE: Final = 0x7FFF_F000
@@ -198,7 +198,7 @@ def _shortfall(path: Path, container: Any, stream: Any, found_s: float) -> str |
 async def microphone(rate_hz: int = SAMPLE_RATE_HZ) -> AsyncGenerator[bytes]:
     """PCM16 chunks of 20 ms from the default microphone, mono, until the iteration is closed.
 
-    A reader that falls too far behind loses the oldest audio, and a warning is logged.
+    A reader that falls behind finds 40 s waiting at most: of more the oldest is lost, and a warning is logged.
 
     Args:
         rate_hz: to record at.

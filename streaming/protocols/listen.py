@@ -15,7 +15,7 @@ from streaming.auth import Gate
 from streaming.errors import AuthorisationError, ProtocolError, SlowConsumerError, StreamingError
 from streaming.events import Event, SessionStarted
 from streaming.faults import where
-from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
+from streaming.live_sessions import DISCONNECTED, SHUTDOWN, EndedSession, LiveSession
 from streaming.protocols import conversation as ws
 from streaming.protocols.native import Audio, Close, Flush, KeepAlive, ResumeRequest, read_message, read_query
 from streaming.runner import SessionRunner
@@ -82,10 +82,9 @@ class ListenEndpoint:
                 websocket.query_params.multi_items(), max_channels=self._service.settings.server.max_channels
             )
             if isinstance(request, ResumeRequest):
-                live, after = await self._service.resume_session(request.resume), request.after
+                goodbye = await self._resume(websocket, request)
             else:
-                live, after = self._service.open_session(request, session_id), 0
-            goodbye = await self._converse(websocket, live, after)
+                goodbye = await self._converse(websocket, self._service.open_session(request, session_id), after=0)
         except StreamingError as error:
             goodbye = await self._refuse(websocket, session_id, error)
         except Exception as error:  # noqa: BLE001 - one session's fault must not reach the server
@@ -99,6 +98,25 @@ class ListenEndpoint:
             await ws.send_error(websocket, session_id, error)
         return ws.Goodbye.because(error)
 
+    async def _resume(self, websocket: WebSocket, request: ResumeRequest) -> ws.Goodbye:
+        resumed = await self._service.resume_session(request.resume)
+        if isinstance(resumed, EndedSession):
+            return await self._tell_end(websocket, resumed, request.after)
+        return await self._converse(websocket, resumed, request.after)
+
+    async def _tell_end(self, websocket: WebSocket, ended: EndedSession, after: int) -> ws.Goodbye:
+        """Says again what a session said last, to a client that may have missed it."""
+        with self._service.hub.subscribe(ended.session_id, after=after) as events:
+            await ws.send_event(websocket, ended.resumed.model_copy(update={"seq": after}))
+            writing = asyncio.create_task(ws.forward(websocket, events))
+            reading = asyncio.create_task(_until_gone(websocket))
+            try:
+                waits_s = self._service.patience.usual_s
+                await asyncio.wait({writing, reading}, timeout=waits_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await ws.cancel(writing, reading)
+        return self._done.goodbye
+
     async def _converse(self, websocket: WebSocket, live: LiveSession, after: int) -> ws.Goodbye:
         runner, ending = live.runner, self._fault
         try:
@@ -111,7 +129,7 @@ class ListenEndpoint:
             # Last of all: from here on the session may be another connection's.
             if not (ending.resumable and self._service.sessions.park(live)):
                 await runner.close(ending.reason, patience_s=ending.patience_s)
-                self._service.sessions.leave(live)
+                self._service.sessions.leave(live, told=ending is not self._done)
 
     async def _follow(
         self, websocket: WebSocket, live: LiveSession, events: Subscription
@@ -207,6 +225,12 @@ class ListenEndpoint:
             runner.report(error)
             return self._refused
         return None
+
+
+async def _until_gone(websocket: WebSocket) -> None:
+    """Reads what nobody needs any more."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 def _after_writing(runner: SessionRunner, writing: asyncio.Task[None]) -> None:

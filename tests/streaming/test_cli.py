@@ -18,6 +18,7 @@ from streaming.recognition.request import RecognitionRequest
 from streaming.server import RunningServer
 from streaming.sinks.jsonl import JsonLinesSink
 from tests.fakes.broker import free_port
+from tests.fakes.listener import Ending, How, a_listener_elsewhere
 from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.recordings import write_wav
 from tests.fakes.servers import a_server_elsewhere
@@ -266,6 +267,26 @@ class TestStream:
         done = run("stream", str(file), *options)
         assert done.exit_code == 2
         assert "describe raw audio on stdin" in done.stderr
+
+    def test_a_connection_that_breaks_is_taken_up_again_and_said_on_stderr(
+        self, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with a_listener_elsewhere([Ending(How.CUT, 9000)]) as listener:
+            assert main(["stream", str(file), "--url", listener.url, "--fast", "--json", "--reconnect", "5"]) == 0
+        said = capsys.readouterr()
+        assert [event["seq"] for event in events_of(said.out)] == list(range(1, 1 + len(said.out.splitlines())))
+        lost, again = said.err.splitlines()
+        assert "was lost" in lost
+        assert "trying to connect again for 5 s" in lost
+        assert "the session goes on" in again
+
+    def test_a_connection_that_breaks_and_is_not_to_be_tried_again_is_an_error_in_a_line(
+        self, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with a_listener_elsewhere([Ending(How.CUT, 9000)]) as listener:
+            assert main(["stream", str(file), "--url", listener.url, "--fast", "--reconnect", "0"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"medusa: error: the connection to {listener.url}/v1/listen was lost")
 
     def test_nobody_there_is_an_error_in_a_line(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         url = f"ws://127.0.0.1:{free_port()}"

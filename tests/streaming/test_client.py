@@ -85,7 +85,7 @@ async def test_a_connection_that_breaks() -> None:
         await start(socket)
         socket.transport.abort()
 
-    async with other_server(vanish) as url, ListenClient(url, SPEECH) as client:
+    async with other_server(vanish) as url, ListenClient(url, SPEECH, reconnect_s=0) as client:
         assert (await anext(client)).type == "session.started"
         with pytest.raises(ConnectionFailedError, match="was lost"):
             await anext(client)
@@ -96,7 +96,7 @@ async def test_being_too_slow_is_told_with_where_to_read_on() -> None:
         await start(socket)
         await socket.close(1013, "slow_consumer: too slow: 10 events wait; reconnect and read on after 7 of session s1")
 
-    async with other_server(give_up) as url, EventsClient(url) as client:
+    async with other_server(give_up) as url, EventsClient(url, reconnect_s=0) as client:
         await anext(client)
         with pytest.raises(SlowConsumerError, match="read on after 7 of session s1"):
             await anext(client)

@@ -96,9 +96,10 @@ async def test_a_broker_gets_every_final(tmp_path: Path) -> None:
     async with running_broker(tmp_path) as broker, broker.listening("medusa/v1/+/+/emotion") as heard:
         settings = demo_settings(Settings(), mqtt_host="127.0.0.1", mqtt_port=broker.port)
         result = await play(settings)
-        told = [payload(message) for message in await heard.take(2)]
+        judged = sum(event.type == "emotion" for event in result.events)
+        told = [payload(message) for message in await heard.take(judged)]
     assert result.failures == []
-    assert [(event["channel"], event["final"]) for event in told] == [(0, True), (1, True)]
+    assert [event["channel"] for event in told if event["final"]] == [0, 1]
 
 
 async def test_a_missing_broker_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,17 @@ def test_on_a_narrow_terminal_two_channels_fit_and_words_keep_most_of_the_room()
     assert len(lines) <= 24
     (first, *_) = [line for line in lines if "│" in line]
     assert len(first.split("│")[2]) >= 30
+
+
+def test_a_new_session_begins_with_nothing_heard() -> None:
+    before, after, table = EventSource("before"), EventSource("after"), LiveTable()
+    for event in (before.started(), before.final().model_copy(update={"segment": 7, "time_s": 70.0})):
+        table.take(event)
+    for event in (after.started(), after.transcript(final=False, text="hello again")):
+        table.take(event)
+
+    shown = drawn(table)
+    assert "hello again" in shown
+    assert "session after" in shown
+    assert "well then" not in shown
+    assert "70.0 s" not in shown

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,24 +12,10 @@ from websockets.exceptions import ConnectionClosed
 from streaming.client import EventsClient, ListenClient
 from streaming.events import Event, SessionEnded, SessionResumed, SessionStarted, parse_event
 from streaming.server import RunningServer
+from tests.fakes.calls import BYTES_PER_SAMPLE, CALL, CHUNK_BYTES, plain, turns
+from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.servers import PATIENCE_S, SPEECH, a_server, all_events, converse, until
-from tests.fakes.shell import pcm, silence, speech
-
-CALL = pcm(speech(0.7), silence(1.0), speech(1.3), silence(0.9), speech(0.4), silence(0.8))
-BYTES_PER_SAMPLE = 2
-CHUNK_BYTES = 3200
-"""A tenth of a second, as audio is heard in such steps."""
-
-
-def plain(events: list[Event]) -> list[dict[str, Any]]:
-    """Events as they are said, segment by segment, whoever says them and however soon the recogniser answered."""
-    left_out = {"session", "seq", "time_s", "emitted_at", "latency", "resume"}
-    numbered = [event for event in events if event.type != "session.resumed"]
-    if [event.seq for event in numbered] != list(range(1, len(numbered) + 1)):
-        raise ValueError(f"events are missing among {[event.seq for event in numbered]}")
-    segments = [getattr(event, "segment", 0 if event.seq == 1 else len(numbered)) for event in numbered]
-    told = [event.model_dump(exclude=left_out) for event in numbered]
-    return [event for _, event in sorted(zip(segments, told, strict=True), key=lambda pair: pair[0])]
+from tests.fakes.shell import pcm, speech
 
 
 def started(event: Event) -> SessionStarted:
@@ -53,6 +37,10 @@ def new_session(server: RunningServer) -> connect:
 
 def resumed(server: RunningServer, token: str, after: int) -> connect:
     return connect(f"{server.url}/v1/listen?resume={token}&after={after}", compression=None)
+
+
+async def connected(server: RunningServer, token: str, after: int) -> ClientConnection:
+    return await resumed(server, token, after)
 
 
 async def next_event(socket: ClientConnection) -> Event:
@@ -78,12 +66,6 @@ async def heard(server: RunningServer, samples: int) -> None:
 async def parked(server: RunningServer) -> None:
     """Returns once the server has noticed that a connection is gone."""
     await turns(lambda: server.service.sessions.parked > 0)
-
-
-async def turns(until_: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not until_():  # noqa: ASYNC110 - the server says it to nobody
-            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("broken_at", [0, 1, 16_000, 22_401, 64_000, 100_001, len(CALL) - 1])
@@ -156,17 +138,70 @@ async def test_a_session_that_nobody_takes_up_ends_with_its_finals() -> None:
     assert last.totals.finals == last.totals.segments
 
 
-async def test_the_token_of_a_session_that_is_over_is_refused() -> None:
-    async with a_server() as server:
+async def test_a_session_that_ended_without_its_client_is_not_taken_up() -> None:
+    async with a_server(resume_s=0.05) as server, EventsClient(server.url) as watcher:
         async with new_session(server) as socket:
             first = await next_event(socket)
-            await socket.send('{"type": "close"}')
-            await rest_of(socket)
+            socket.transport.abort()
+        await until(watcher, "session.ended")
         async with resumed(server, token_of(first), after=1) as socket:
             events, code, _ = await rest_of(socket)
 
     assert [getattr(event, "code", None) for event in events] == ["unknown_session"]
     assert code == 1008
+
+
+async def test_what_a_closed_session_said_last_is_said_again_to_a_client_that_may_have_missed_it() -> None:
+    async with a_server() as server:
+        async with new_session(server) as socket:
+            first = await next_event(socket)
+            await socket.send(CALL)
+            await socket.send('{"type": "close"}')
+            said, _, _ = await rest_of(socket)
+        async with resumed(server, token_of(first), after=said[1].seq) as socket:
+            await socket.send('{"type": "close"}')
+            (hello, *again), code, _ = await rest_of(socket)
+
+    assert isinstance(hello, SessionResumed)
+    assert (hello.seq, hello.received_samples) == (said[1].seq, len(CALL) // BYTES_PER_SAMPLE)
+    assert again == said[2:]
+    assert code == 1000
+
+
+async def test_a_client_that_was_lost_while_its_last_final_was_computed_gets_it() -> None:
+    recognizer = FakeRecognizer()
+    async with a_server(recognizer) as server:
+        with recognizer.held():
+            async with new_session(server) as socket:
+                first = await next_event(socket)
+                await socket.send(pcm(speech(0.9)))
+                await socket.send('{"type": "close"}')
+                (began, ended) = [await next_event(socket) for _ in range(2)]
+                socket.transport.abort()
+            resuming = asyncio.create_task(connected(server, token_of(first), after=ended.seq))
+            await asyncio.sleep(0)
+        socket = await resuming
+        events, code, _ = await rest_of(socket)
+
+    assert (began.type, ended.type) == ("speech.started", "speech.ended")
+    assert [event.type for event in events] == ["session.resumed", "transcript", "emotion", "session.ended"]
+    assert code == 1000
+
+
+async def test_last_words_are_kept_for_as_long_as_a_session_waits_and_of_few_sessions() -> None:
+    async with a_server(max_sessions=2) as server:
+        tokens = []
+        for _ in range(3):
+            async with new_session(server) as socket:
+                tokens.append(token_of(await next_event(socket)))
+                await socket.send('{"type": "close"}')
+                await rest_of(socket)
+        codes = []
+        for token in tokens:
+            async with resumed(server, token, after=1) as socket:
+                codes.append((await rest_of(socket))[1])
+
+    assert codes == [1008, 1000, 1000]
 
 
 async def test_a_token_that_never_was_is_refused() -> None:

@@ -47,6 +47,7 @@ async def send(source: Source, url: str, *, stopped: asyncio.Event | None = None
             paced=paced,
             follow=events.append,
             stopped=stopped,
+            reconnect_s=0,
         )
     return events
 
@@ -188,6 +189,7 @@ async def test_a_server_that_stops_midway_is_an_error_after_its_last_event() -> 
                     language=None,
                     paced=False,
                     follow=follow,
+                    reconnect_s=0,
                 )
             )
             await began.wait()

@@ -88,17 +88,17 @@ async def test_a_query_we_cannot_serve_is_refused(options: dict[str, object], co
 
 async def test_a_subscriber_may_keep_alive_but_not_send_audio() -> None:
     async with a_server() as server, EventsClient(server.url) as watcher:
-        await watcher._send('{"type": "keepalive"}')
+        await watcher._socket.send('{"type": "keepalive"}')
         await converse(server, UTTERANCE)
         await until(watcher, "session.ended")
-        await watcher._send(UTTERANCE)
+        await watcher._socket.send(UTTERANCE)
         with pytest.raises(ProtocolError, match="subscribers only listen"):
             await anext(watcher)
 
 
 async def test_a_subscriber_that_reads_nothing_is_cut_off_and_delays_nobody() -> None:
     source = EventSource("flood")
-    async with a_server(subscriber_queue=10) as server, EventsClient(server.url) as stuck:
+    async with a_server(subscriber_queue=10) as server, EventsClient(server.url, reconnect_s=0) as stuck:
         stuck._socket.transport.pause_reading()
         async with asyncio.timeout(PATIENCE_S):
             while server.service.hub.subscribers:

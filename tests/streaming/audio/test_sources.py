@@ -303,7 +303,7 @@ async def test_a_reader_that_falls_behind_loses_the_oldest_audio_and_the_log_say
     chunks = microphone()
     assert await anext(chunks) == b"ab"
     (device,) = FakeInput.opened
-    for number in range(600):
+    for number in range(2100):
         device.callback(number.to_bytes(2, "little"), 1, None, None)
     await asyncio.sleep(0)  # lets the loop take what the device handed over
     assert await anext(chunks) == (100).to_bytes(2, "little")
