@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from streaming.events import (
     EmotionEvent,
@@ -21,6 +23,7 @@ from streaming.recognition.request import RecognitionRequest, RecognitionResult
 from streaming.subscription import is_interim
 
 if TYPE_CHECKING:
+    from streaming.outbox.outbox import EventOutbox
     from streaming.recognition.recognizer import Recognizer
 
 _LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -34,7 +37,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
         self.sessions = self._gauge("medusa_sessions", "Sessions open now.")
-        self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now, sinks included.")
+        self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
         self.lag_s = self._histogram("medusa_lag_seconds", "Age of the oldest unanswered final, when audio arrives.")
         self.sessions_started = self._counter("medusa_sessions_started", "Sessions begun.")
@@ -71,6 +74,10 @@ class Metrics:
         self.queue_depth.set_function(queue_depth)
         self.subscribers.set_function(subscribers)
 
+    def watch_outbox(self, outbox: EventOutbox) -> None:
+        """Reads the outbox's figures whenever the metrics are asked for."""
+        self.registry.register(_OutboxFigures(outbox))
+
     def observe(self, event: Event) -> None:
         """Counts an event that is being published."""
         match event:
@@ -101,6 +108,24 @@ class Metrics:
     def exposition(self) -> bytes:
         """All instruments in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class _OutboxFigures(Collector):
+    """What an outbox counts by itself."""
+
+    def __init__(self, outbox: EventOutbox) -> None:
+        self._outbox = outbox
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        outbox = self._outbox
+        yield GaugeMetricFamily("medusa_outbox_events", "Events that wait for the MQTT broker.", outbox.events)
+        yield GaugeMetricFamily("medusa_outbox_bytes", "Their topics and payloads.", outbox.size_bytes)
+        for name, what, count in (
+            ("write_failures", "Writes to the MQTT outbox that failed.", outbox.write_failures),
+            ("lost_events", "Events given up for want of room, interims apart.", outbox.lost),
+            ("superseded_interims", "Interims overtaken before they could be sent.", outbox.superseded_interims),
+        ):
+            yield CounterMetricFamily(f"medusa_outbox_{name}", what, count)
 
 
 class MeasuredRecognizer:

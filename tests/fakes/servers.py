@@ -35,8 +35,8 @@ async def a_server(
     mqtt: dict[str, Any] | None = None,
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
-    """A server for as long as the block runs; keywords go to `[server]`."""
-    settings = Settings.model_validate({"server": {"port": 0, **server}, "mqtt": mqtt or {}})
+    """A server for as long as the block runs; keywords go to `[server]`. It keeps MQTT events in memory by default."""
+    settings = Settings.model_validate({"server": {"port": 0, **server}, "mqtt": {"outbox_mib": 0} | (mqtt or {})})
     chosen = load or (lambda: recognizer or FakeRecognizer())
     async with running_server(settings, chosen, sinks=sinks, vad=vad) as running:
         if warm:
