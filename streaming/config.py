@@ -124,8 +124,12 @@ class MqttSettings(SettingsSection):
     """Password; empty for none."""
     tls: bool = False
     """Whether the connection is encrypted, checked against the system's certificates."""
+    outbox: PathText = ""
+    """File that events wait in until the broker took them; empty for one in the user's state folder."""
+    outbox_mib: int = Field(default=256, ge=0, le=65_536)
+    """Events that may wait in it, in MiB; 0 to keep events in memory alone."""
     queue: int = Field(default=1000, ge=10, le=100_000)
-    """Events kept while the broker is away."""
+    """Events kept in memory, where there is no outbox or it cannot be written."""
 
 
 class AsrSettings(SettingsSection):

@@ -5,12 +5,30 @@ Publishing never waits. What a subscriber cannot take in time is a matter betwee
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Final, Protocol
 
 from streaming.errors import UnknownSessionError
 from streaming.events import Event, SessionEnded
+from streaming.faults import where
 from streaming.subscription import Overflow, Subscription
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Journal(Protocol):
+    """Knows of everything before any subscriber does. It must not take long: sessions wait for it."""
+
+    def record(self, event: Event) -> None:
+        """Takes an event; once it returns the event may be seen."""
+
+    def abandon(self, session: str) -> None:
+        """A session is over; if it did not say `session.ended`, it broke."""
+
+    def end(self) -> None:
+        """No event will follow."""
 
 
 class EventHub:
@@ -39,6 +57,7 @@ class EventHub:
         self._live: dict[str, deque[Event]] = {}
         self._ended: OrderedDict[str, deque[Event]] = OrderedDict()
         self._subscriptions: set[Subscription] = set()
+        self._journals: list[Journal] = []
         self._closed = False
 
     @property
@@ -46,11 +65,23 @@ class EventHub:
         """Subscriptions that are open."""
         return len(self._subscriptions)
 
+    def journal(self, journal: Journal) -> None:
+        """Tells a journal of all that happens from now on, before anybody else. Its troubles are its own."""
+        self._journals.append(journal)
+
+    def _tell_journals(self, tell: Callable[[Journal], None]) -> None:
+        for journal in self._journals:
+            try:
+                tell(journal)
+            except Exception as error:  # noqa: BLE001 - a session must not break by it
+                _LOG.error("%s failed: %s", type(journal).__name__, where(error))
+
     def publish(self, event: Event) -> None:
         """Keeps a stamped event and offers it to every subscriber it concerns.
 
         A session is known from its first event on; `session.ended` ends the subscriptions to it.
         """
+        self._tell_journals(lambda journal: journal.record(event))
         self._live.setdefault(event.session, deque(maxlen=self._event_buffer)).append(event)
         ended = isinstance(event, SessionEnded)
         for subscription in list(self._subscriptions):
@@ -120,6 +151,7 @@ class EventHub:
 
     def drop(self, session: str) -> None:
         """Ends a session that broke before it could say `session.ended`; nothing for one that said so."""
+        self._tell_journals(lambda journal: journal.abandon(session))
         if self._live.pop(session, None) is not None:
             for subscription in self._subscriptions:
                 if subscription.session == session:
@@ -128,5 +160,6 @@ class EventHub:
     def close(self) -> None:
         """No event will follow: every subscription ends once it has delivered what it holds."""
         self._closed = True
+        self._tell_journals(lambda journal: journal.end())
         for subscription in self._subscriptions:
             subscription.end()

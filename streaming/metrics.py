@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from streaming.events import (
     EmotionEvent,
@@ -23,6 +25,7 @@ from streaming.recognition.request import RecognitionRequest, RecognitionResult
 from streaming.subscription import is_interim
 
 if TYPE_CHECKING:
+    from streaming.outbox.outbox import EventOutbox
     from streaming.recognition.recognizer import Recognizer
 
 _LATENCY_BUCKETS_S: Final = (
@@ -76,7 +79,7 @@ class Metrics:
         self.step = self._gauge(
             "medusa_degradation_step", "0 nothing is given up, 1 interims are slower, 2 without words, 3 finals only."
         )
-        self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now, sinks included.")
+        self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
         self.tasks = self._gauge("medusa_tasks", "Tasks on the server's event loop.")
         self.lag_s = self._histogram("medusa_lag_seconds", "Age of the oldest unanswered final, when audio arrives.")
@@ -120,6 +123,10 @@ class Metrics:
         for name, read in figures.items():
             getattr(self, name).set_function(read)
 
+    def watch_outbox(self, outbox: EventOutbox) -> None:
+        """Reads the outbox's figures whenever the metrics are asked for."""
+        self.registry.register(_OutboxFigures(outbox))
+
     def observe(self, event: Event) -> None:
         """Counts an event that is being published."""
         match event:
@@ -154,6 +161,24 @@ class Metrics:
     def exposition(self) -> bytes:
         """All instruments in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class _OutboxFigures(Collector):
+    """What an outbox counts by itself."""
+
+    def __init__(self, outbox: EventOutbox) -> None:
+        self._outbox = outbox
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        outbox = self._outbox
+        yield GaugeMetricFamily("medusa_outbox_events", "Events that wait for the MQTT broker.", outbox.events)
+        yield GaugeMetricFamily("medusa_outbox_bytes", "Their topics and payloads.", outbox.size_bytes)
+        for name, what, count in (
+            ("write_failures", "Writes to the MQTT outbox that failed.", outbox.write_failures),
+            ("lost_events", "Events given up for want of room, interims apart.", outbox.lost),
+            ("superseded_interims", "Interims overtaken before they could be sent.", outbox.superseded_interims),
+        ):
+            yield CounterMetricFamily(f"medusa_outbox_{name}", what, count)
 
 
 class MeasuredRecognizer:

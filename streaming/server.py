@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from streaming.auth import open_gate
 from streaming.config import ServerSettings, Settings
 from streaming.errors import ServerError
+from streaming.outbox.outbox import open_outbox
 from streaming.protocols.connections import LINGER_S, ConnectionLimits, GuardedConfig, GuardedHttp, GuardedWebSocket
 from streaming.protocols.http import create_app
 from streaming.service import LiveService
@@ -76,14 +77,18 @@ async def running_server(
         **service_options: for `LiveService`.
 
     Raises:
-        ServerError: the address cannot be listened on, the certificate or the tokens file cannot be read, or a file of
-            tokens is needed and there is none.
+        ServerError: the address cannot be listened on, the certificate or the tokens file cannot be read, a file of
+            tokens is needed and there is none, or the MQTT outbox is another server's or cannot be written.
     """
     gate = open_gate(settings.server)
-    all_sinks = [*sinks, MqttSink(settings.mqtt)] if settings.mqtt.enabled else list(sinks)
-    service = LiveService(settings, load, sinks=all_sinks, **service_options)
-    server = _Uvicorn(_configure(settings.server, create_app(service, gate)))
-    with _listening_socket(settings.server) as listener:
+    with contextlib.ExitStack() as held:
+        outbox = held.enter_context(open_outbox(settings.mqtt)) if settings.mqtt.enabled else None
+        mqtt = [] if outbox is None else [MqttSink(settings.mqtt, outbox)]
+        service = LiveService(settings, load, sinks=[*sinks, *mqtt], **service_options)
+        if outbox is not None:
+            service.metrics.watch_outbox(outbox)
+        server = _Uvicorn(_configure(settings.server, create_app(service, gate)))
+        listener = held.enter_context(_listening_socket(settings.server))
         host, port = listener.getsockname()[:2]
         service.start()
         serving = asyncio.create_task(server.serve([listener]))

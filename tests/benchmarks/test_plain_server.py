@@ -170,7 +170,7 @@ async def test_what_it_does_not_take_is_refused_with_a_reason() -> None:
         async with ListenClient(url, SPEECH) as client:
             with pytest.raises(CapacityError, match="all places are taken"):
                 await converse(url, speech(0.1))
-            await client._control("dance")
+            await client._socket.send('{"type": "dance"}')
             with pytest.raises(ProtocolError, match="not known"):
                 await all_events(client)
 

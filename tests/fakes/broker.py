@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import json
 import os
 import shutil
@@ -27,9 +28,12 @@ def free_port() -> int:
 class Broker:
     """Starts and stops the broker."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, *, persistent: bool = False) -> None:
         self.port = port
         self._config = folder / "mosquitto.conf"
+        # A broker that is started as root becomes somebody else, who may not write here.
+        keep = f"persistence true\npersistence_location {folder}/\nuser {getpass.getuser()}\n"
+        self._persistence = keep if persistent else "persistence false\n"
         self._process: asyncio.subprocess.Process | None = None
 
     @staticmethod
@@ -44,7 +48,7 @@ class Broker:
 
     async def start(self) -> None:
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{self._persistence}log_dest stderr\n"
         )
         self._process = await asyncio.create_subprocess_exec(
             self.program(), "-c", str(self._config), stderr=asyncio.subprocess.PIPE
@@ -97,9 +101,9 @@ def payload(message: aiomqtt.Message) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def running_broker(folder: Path, port: int | None = None) -> AsyncIterator[Broker]:
-    """A broker for as long as the block runs."""
-    broker = Broker(folder, port or free_port())
+async def running_broker(folder: Path, port: int | None = None, *, persistent: bool = False) -> AsyncIterator[Broker]:
+    """A broker for as long as the block runs; a persistent one knows its subscribers again when it is started anew."""
+    broker = Broker(folder, port or free_port(), persistent=persistent)
     await broker.start()
     try:
         yield broker

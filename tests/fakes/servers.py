@@ -38,10 +38,13 @@ async def a_server(
     transcripts: Disclosure = "full",
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
-    """A server for as long as the block runs; keywords go to `[server]`."""
-    settings = Settings.model_validate(
-        {"server": {"port": 0, **server}, "mqtt": mqtt or {}, "privacy": {"transcripts": transcripts}}
-    )
+    """A server for as long as the block runs; keywords go to `[server]`. It keeps MQTT events in memory by default."""
+    sections = {
+        "server": {"port": 0, **server},
+        "mqtt": {"outbox_mib": 0} | (mqtt or {}),
+        "privacy": {"transcripts": transcripts},
+    }
+    settings = Settings.model_validate(sections)
     chosen = load or (lambda: recognizer or FakeRecognizer())
     async with running_server(settings, chosen, sinks=sinks, vad=vad, clock=clock) as running:
         if warm:

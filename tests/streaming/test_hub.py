@@ -60,6 +60,62 @@ async def test_a_subscriber_of_all_sees_sessions_that_begin_later() -> None:
     assert [event.session for event in waiting(events)] == ["one", "two"]
 
 
+class Notebook:
+    """Writes down what it is told; fails where it is asked to."""
+
+    def __init__(self, hub: EventHub | None = None, *, failing: bool = False) -> None:
+        self.told: list[object] = []
+        self.seen_by_others: list[int] = []
+        self._others = hub.subscribe() if hub else None
+        self._failing = failing
+
+    def record(self, event: Event) -> None:
+        self.told.append(event.seq)
+        self.seen_by_others.append(len(self._others or ()))
+        self._fail()
+
+    def abandon(self, session: str) -> None:
+        self.told.append(session)
+        self._fail()
+
+    def end(self) -> None:
+        self.told.append("end")
+        self._fail()
+
+    def _fail(self) -> None:
+        if self._failing:
+            raise ValueError("a secret")
+
+
+async def test_a_journal_knows_of_everything_before_any_subscriber() -> None:
+    hub, source = hub_of(), EventSource()
+    journal = Notebook(hub)
+    hub.journal(journal)
+
+    for event in (source.started(), source.interim()):
+        hub.publish(event)
+    hub.drop("s1")
+    hub.close()
+
+    assert journal.told == [1, 2, "s1", "end"]
+    assert journal.seen_by_others == [0, 1]
+
+
+async def test_a_journal_that_fails_keeps_nobody_from_anything(caplog: pytest.LogCaptureFixture) -> None:
+    hub, source, second = hub_of(), EventSource(), Notebook()
+    hub.journal(Notebook(failing=True))
+    hub.journal(second)
+    events = hub.subscribe()
+
+    hub.publish(source.started())
+    hub.close()
+
+    assert seqs([event async for event in events]) == [1]
+    assert second.told == [1, "end"]
+    assert "Notebook failed: ValueError at" in caplog.text
+    assert "a secret" not in caplog.text
+
+
 async def test_iteration_ends_after_the_session_has_ended() -> None:
     hub, source = hub_of(), EventSource()
     hub.publish(source.started())

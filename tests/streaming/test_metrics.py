@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streaming.config import MqttSettings
 from streaming.metrics import Metrics
+from streaming.outbox.outbox import EventOutbox
 from tests.fakes.events import EventSource
 
 
@@ -116,3 +118,19 @@ def test_no_instrument_holds_what_was_said() -> None:
     metrics.observe(source.transcript(final=True, text="my card number is"))
 
     assert "card" not in metrics.exposition().decode()
+
+
+def test_an_outbox_is_looked_into_when_the_metrics_are_asked_for() -> None:
+    metrics, source = Metrics(), EventSource()
+    outbox = EventOutbox(MqttSettings(queue=10))
+    metrics.watch_outbox(outbox)
+
+    for event in (source.interim(), *(source.final() for _ in range(12))):
+        outbox.record(event)
+
+    counted = samples(metrics)
+    assert counted["medusa_outbox_events"] == 11
+    assert counted["medusa_outbox_bytes"] == outbox.size_bytes > 0
+    assert counted["medusa_outbox_write_failures_total"] == 0
+    assert counted["medusa_outbox_lost_events_total"] == 2
+    assert counted["medusa_outbox_superseded_interims_total"] == 1

@@ -195,6 +195,32 @@ async def test_a_missing_broker_stops_nobody(caplog: pytest.LogCaptureFixture) -
     assert f"MQTT broker 127.0.0.1:{port} cannot be reached" in caplog.text
 
 
+async def test_events_outlive_a_server_whose_broker_was_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port, outbox = free_port(), {"outbox_mib": 1, "outbox": str(tmp_path / "outbox.sqlite")}
+    async with a_server(mqtt={"enabled": True, "port": port, **outbox}, shutdown_grace_s=0.1) as server:
+        spoken = await converse(server, UTTERANCE, interim=False)
+        metrics = (await get(server, "/metrics")).text
+    assert f"medusa_outbox_events {len(spoken)}.0" in metrics
+    assert f"{len(spoken)} events that the MQTT broker did not take wait in" in caplog.text
+
+    async with (
+        running_broker(tmp_path, port) as broker,
+        broker.listening("medusa/v1/+/+/+") as heard,
+        a_server(mqtt={"enabled": True, "port": port, **outbox}, warm=False),
+    ):
+        messages = await heard.take(len(spoken))
+
+    assert [message.payload for message in messages] == [event.to_json().encode() for event in spoken]
+
+
+async def test_two_servers_cannot_have_one_outbox(tmp_path: Path) -> None:
+    mqtt = {"enabled": True, "port": free_port(), "outbox_mib": 1, "outbox": str(tmp_path / "outbox.sqlite")}
+    async with a_server(mqtt=mqtt, warm=False, shutdown_grace_s=0):
+        with pytest.raises(ServerError, match="is another server's"):
+            async with a_server(mqtt=mqtt, warm=False):
+                pass
+
+
 # --- starting
 
 

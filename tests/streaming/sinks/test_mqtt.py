@@ -12,7 +12,7 @@ import pytest
 from streaming.config import MqttSettings
 from streaming.errors import ServerError
 from streaming.hub import EventHub
-from streaming.sinks.mqtt import MqttSink, qos_of, topic_of
+from streaming.sinks.mqtt import MqttSink
 from tests.fakes.broker import PATIENCE_S, Broker, Way, payload, running_broker
 from tests.fakes.events import EventSource
 from tests.fakes.logs import log_line
@@ -47,25 +47,6 @@ async def running(sink: MqttSink, hub: EventHub) -> AsyncIterator[asyncio.Task[N
 
 async def until_connected(sink: MqttSink) -> None:
     await asyncio.wait_for(sink.connected.wait(), PATIENCE_S)
-
-
-def test_a_topic_names_session_channel_and_type() -> None:
-    source = EventSource("abc")
-
-    assert topic_of("medusa/v1", source.final()) == "medusa/v1/abc/0/transcript"
-    assert topic_of("medusa/v1", source.transcript(final=False, channel=1)) == "medusa/v1/abc/1/transcript"
-
-
-def test_events_of_the_whole_session_have_a_level_of_their_own() -> None:
-    assert topic_of("a/b", EventSource("abc").started()) == "a/b/abc/session/session.started"
-
-
-def test_only_interims_travel_without_acknowledgement() -> None:
-    source = EventSource()
-
-    assert [qos_of(event) for event in (source.interim(), source.emotion(final=False))] == [0, 0]
-    kept = (source.started(), source.speech_started(), source.final(), source.emotion(final=True), source.ended())
-    assert [qos_of(event) for event in kept] == [1] * 5
 
 
 async def test_events_arrive_in_order_as_they_are_on_the_socket(broker: Broker) -> None:
