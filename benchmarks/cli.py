@@ -9,6 +9,7 @@ import click
 
 NAMES: Final = (
     "bullies",
+    "chaos",
     "conversation",
     "features",
     "fusion",
