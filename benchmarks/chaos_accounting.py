@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.chaos_records import CallRecord, FinalAt
 
-SPARE_S: Final = 0.5
+SPARE_S: Final = 0.3
 """Speech that lies in no final, in one piece, of which nobody can say that it was lost: edges of segments are the
 detector's to choose, and it chooses anew where a session begins in the middle."""
 _CUT_OFF: Final = "server_lost"

@@ -15,14 +15,16 @@ from benchmarks.live_speech import TAIL_S, TALKERS, plan_talk
 from benchmarks.spoken_clips import Clip
 from models.windows import SAMPLE_RATE_HZ
 from streaming.audio.codecs import Encoding, decode, encode
-from streaming.audio.segmenter import FRAME_SAMPLES, Segmenter, SpeechEnded
+from streaming.audio.segmenter import FRAME_SAMPLES
 from streaming.audio.vad import VoiceActivityDetector
 from streaming.config import VadSettings
 
 RECORDINGS: Final = 8
 LENGTHS: Final = (0.5, 1.5)
 """Of calls, as shares of the usual length."""
-_FIRST_CALL_S: Final = 8.0
+LEAST_S: Final = 0.4
+"""Shorter sounds may or may not be speech to a detector, by what it heard before."""
+_MS_PER_S: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +34,28 @@ class Recordings:
     paths: list[Path]
     speech: list[list[tuple[float, float]]]
     """Of each, where somebody speaks, in seconds."""
-    first: Path
-    """A short one, for before the chaos."""
 
 
 def speech_of(
     samples: NDArray[np.float32], settings: VadSettings, vad: Callable[[VadSettings], VoiceActivityDetector]
 ) -> list[tuple[float, float]]:
-    """Where somebody speaks, as an undisturbed server would find it, in seconds.
+    """Where somebody surely speaks, in seconds: stretches that no segmenter may leave out, wherever it begins to hear.
 
     Args:
         samples: `[samples]`, 16 kHz.
         settings: of the server.
         vad: makes its detector.
     """
-    detector, segmenter = vad(settings), Segmenter(settings)
+    detector = vad(settings)
     decided = [detector.push(samples[at : at + FRAME_SAMPLES]) for at in range(0, samples.size, FRAME_SAMPLES)]
-    speech = np.concatenate(decided)
-    frames = samples[: speech.size * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    events = [*segmenter.push(frames, speech), *segmenter.flush()]
-    return [
-        (event.start_sample / SAMPLE_RATE_HZ, event.end_sample / SAMPLE_RATE_HZ)
-        for event in events
-        if isinstance(event, SpeechEnded)
+    frames = np.flatnonzero(np.concatenate(decided) >= settings.threshold)
+    bridged = settings.pause_ms * SAMPLE_RATE_HZ // (_MS_PER_S * FRAME_SAMPLES)
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) > bridged) + 1) if frames.size else []
+    edges_s = [
+        (int(run[0]) * FRAME_SAMPLES / SAMPLE_RATE_HZ, (int(run[-1]) + 1) * FRAME_SAMPLES / SAMPLE_RATE_HZ)
+        for run in runs
     ]
+    return [(start_s, end_s) for start_s, end_s in edges_s if end_s - start_s >= LEAST_S]
 
 
 def record(
@@ -83,6 +83,4 @@ def record(
         paths.append(folder / f"recording-{recording}.pcm")
         paths[-1].write_bytes(data)
         speech.append(speech_of(decode(data, Encoding.PCM16), settings, vad))
-    first = folder / "first.pcm"
-    first.write_bytes(paths[0].read_bytes()[: round(_FIRST_CALL_S * SAMPLE_RATE_HZ) * Encoding.PCM16.sample_bytes])
-    return Recordings(paths, speech, first)
+    return Recordings(paths, speech)

@@ -187,9 +187,10 @@ class _Run:
         running = self._server.running
         if running is None:
             raise BenchmarkError("there is no server to warm up")
+        paths = self._said.paths
         async with crew(
             running.url,
-            [self._said.first] * self._plan.streams,
+            [paths[line % len(paths)] for line in range(self._plan.streams)],
             _new(self._folder / "first"),
             language=self._plan.language,
             patience_s=self._plan.patience_s,

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+MOST_BYTES: Final = 1 << 16
+"""Two seconds of 16-bit audio at 16 kHz."""
 _READ_BYTES: Final = 1 << 16
 
 
@@ -17,6 +19,8 @@ _READ_BYTES: Final = 1 << 16
 class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    passed_bytes: int = 0
+    """From the client."""
     halve: bool = False
     """Whether of the next bytes from the client a part is passed on, and then no more."""
 
@@ -37,7 +41,7 @@ class Way:
         self._server_port = server_port
         self._random = random.Random(seed)
         self._links: list[_Link] = []
-        self._opened = asyncio.Event()
+        self._moved = asyncio.Event()
         self.port = 0
         """Where clients connect."""
 
@@ -47,13 +51,16 @@ class Way:
         return f"ws://127.0.0.1:{self.port}"
 
     async def break_one(self, *, halve: bool) -> None:
-        """Breaks a connection, once there is one.
+        """Breaks a connection, once there is one that has passed on enough.
+
+        How much is drawn, up to `MOST_BYTES`: it may break in the handshake, but clients get further between breaks.
 
         Args:
             halve: first pass on a part of what the client sends next.
         """
+        enough = self._random.randrange(MOST_BYTES)
         while True:
-            whole = [link for link in self._links if not link.halve]
+            whole = [link for link in self._links if not link.halve and link.passed_bytes >= enough]
             if whole:
                 link = self._random.choice(whole)
                 if halve:
@@ -62,8 +69,8 @@ class Way:
                     link.cut()
                     self._links.remove(link)
                 return
-            self._opened.clear()
-            await self._opened.wait()
+            self._moved.clear()
+            await self._moved.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one connection until either side is gone."""
@@ -74,7 +81,7 @@ class Way:
             return
         link = _Link(writer, server_writer)
         self._links.append(link)
-        self._opened.set()
+        self._moved.set()
         try:
             await asyncio.gather(self._up(reader, link), _down(server_reader, writer))
         finally:
@@ -92,6 +99,8 @@ class Way:
                     return
                 link.server.write(data)
                 await link.server.drain()
+                link.passed_bytes += len(data)
+                self._moved.set()
             link.server.write_eof()
 
     def cut_all(self) -> None:
