@@ -17,12 +17,13 @@ import click
 from rich.console import Console
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.live_measuring import LivePlan, LiveRun, Seconds
+from benchmarks.live_measuring import LivePlan, LiveRun
 from benchmarks.live_reference import offline_segments, offline_word_errors
 from benchmarks.live_report import live_tables, remarks, write_files
 from benchmarks.live_server import KINDS
 from benchmarks.live_speech import TALKERS, spoken_clips
 from benchmarks.place import busy_note, load_average
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.spoken_clips import CorpusFormatError
 from models.errors import ModelsError
 from models.machine import this_machine, written
@@ -31,7 +32,6 @@ from streaming.config import Settings, load_settings
 from streaming.errors import StreamingError
 from streaming.recognition.recognizer import load_recognizer
 from trainer.errors import TrainerError
-from trainer.progress import terminal_progress
 
 TARGETS_MS: Final = (500.0, 1500.0)
 MINUTES: Final = 1.0
@@ -62,20 +62,9 @@ def _servers(_context: click.Context, _option: click.Parameter, value: str) -> t
     return found
 
 
-@contextmanager
-def seconds_shown(description: str, total_s: float) -> Iterator[Seconds]:
-    """A bar that fills with the seconds; nothing where stderr is no terminal."""
-    whole, shown, passed_s = round(total_s), 0, 0.0
-    with terminal_progress(description, whole, 0.0) as advance:
-
-        def passed(seconds: float) -> None:
-            nonlocal shown, passed_s
-            passed_s += seconds
-            now = min(whole, int(passed_s))
-            advance(now - shown, 0.0)
-            shown = now
-
-        yield passed
+def _not_here(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("to simulate, run: medusa bench live --simulate")
 
 
 async def measure(
@@ -191,6 +180,13 @@ def stopped_by_sigterm() -> Iterator[None]:
     "--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder for JSON and pictures."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--simulate",
+    is_flag=True,
+    expose_value=False,
+    callback=_not_here,
+    help="Drive the scheduler alone on a virtual clock; has options of its own: medusa bench live --simulate --help.",
+)
 def main(
     servers: Sequence[str],
     streams: Sequence[int],

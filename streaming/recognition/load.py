@@ -60,24 +60,23 @@ class LoadMeter:
         """A segment asks for no more interims: its final was asked for."""
         self._asked.pop((session, channel, segment), None)
 
-    def computed(self, kind: RequestKind, size: int, started_s: float, ended_s: float, *, words: bool = True) -> None:
+    def computed(self, kind: RequestKind, size: int, work_s: float, ended_s: float, *, words: bool = True) -> None:
         """A batch was computed.
 
         Args:
             kind: of its requests.
             size: their number.
-            started_s: when it began.
+            work_s: of the recogniser's time, what they are worth together.
             ended_s: when it was done.
             words: whether it was transcribed.
         """
-        self._begin(started_s)
-        time_s = ended_s - started_s
+        self._begin(ended_s - work_s)
         if kind is not RequestKind.INTERIM:
-            self._finals.append((ended_s, time_s))
-            self._finals_s += time_s
+            self._finals.append((ended_s, work_s))
+            self._finals_s += work_s
             return
-        before = self._interim_time_s.get(words, time_s / size)
-        self._interim_time_s[words] = _MEMORY * before + (1 - _MEMORY) * time_s / size
+        before = self._interim_time_s.get(words, work_s / size)
+        self._interim_time_s[words] = _MEMORY * before + (1 - _MEMORY) * work_s / size
 
     def load(self, now_s: float) -> Load:
         """The load as of now."""
