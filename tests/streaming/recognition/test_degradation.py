@@ -48,7 +48,7 @@ def test_what_was_given_up_comes_back_one_step_at_a_time() -> None:
     ladder = DegradationLadder()
     after(ladder, Load(0.3, 4.0, 2.0), start_s=0, seconds=2)
     steps = []
-    for tenth in range(20, 300):
+    for tenth in range(20, 700):
         step = ladder.update(IDLE, tenth / 10)
         if not steps or steps[-1] is not step:
             steps.append(step)
@@ -117,7 +117,18 @@ class TestLoadMeter:
         meter.computed(RequestKind.INTERIM, 1, 0.1, 0.1)
 
         assert meter.load(WINDOW_S - 0.1).interims > 0
-        assert meter.load(WINDOW_S + 0.1).interims == 0
+        assert meter.load(WINDOW_S + 60).interims == pytest.approx(0, abs=1e-3)
+
+    def test_people_who_begin_and_end_sentences_are_counted_on_average(self) -> None:
+        meter, seen = LoadMeter(1.0), []
+        for segment in range(100):
+            meter.asked("s", 0, segment, float(segment))
+            meter.computed(RequestKind.INTERIM, 1, 0.1, segment + 0.1)
+            seen.append(meter.load(segment + 0.5).interims)
+            meter.answered("s", 0, segment)
+            seen.append(meter.load(segment + 1.0).interims)
+
+        assert seen[-20:] == pytest.approx([0.05] * 20, abs=0.01)
 
     def test_interims_without_words_are_measured_apart(self) -> None:
         meter = LoadMeter(1.0)

@@ -82,7 +82,7 @@ def test_when_finals_take_all_the_time_interims_are_shed_as_they_come_and_finals
 
 def test_interims_come_back_when_there_is_time_again() -> None:
     scheduler = busy_with_finals(a_scheduler())
-    for second in range(100, 140):
+    for second in range(100, 200):
         scheduler.add(ask(second, FINAL), WINDOW_S, float(second))
 
     assert scheduler.step is Degradation.NONE
