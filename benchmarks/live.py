@@ -60,6 +60,11 @@ def _servers(_context: click.Context, _option: click.Parameter, value: str) -> t
     return found
 
 
+def _not_here(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("to simulate, run: medusa bench live --simulate")
+
+
 async def measure(
     run: LiveRun, servers: Sequence[str], streams: Sequence[int], targets_ms: Sequence[float], most: int
 ) -> dict[str, dict[str, Any]]:
@@ -160,6 +165,13 @@ async def measure(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder for JSON and pictures."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--simulate",
+    is_flag=True,
+    expose_value=False,
+    callback=_not_here,
+    help="Drive the scheduler alone on a virtual clock; has options of its own: medusa bench live --simulate --help.",
+)
 def main(
     servers: Sequence[str],
     streams: Sequence[int],

@@ -16,7 +16,7 @@ CALM: Final = 0.7
 """Share, as predicted for the step before, at which that step is taken back."""
 _PATIENCE_S: Final = 2.0
 """How long it must be busy, so that a rush of a moment degrades nobody."""
-_HOLD_S: Final = 5.0
+_HOLD_S: Final = 15.0
 """How long a step holds at least before it is taken back."""
 
 

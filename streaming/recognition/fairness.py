@@ -7,9 +7,13 @@ length bucket waiting, neither is served more than two windows ahead of the othe
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
+from streaming.errors import RecognitionError
+from streaming.recognition.lazy_heap import LazyHeap
 from streaming.recognition.request import RecognitionRequest
 
 
@@ -25,13 +29,21 @@ class Waiting:
 
 
 class FairLane:
-    """Requests of one urgency. Within a session, first come, first served."""
+    """Requests of one urgency. Within a session and a length bucket, first come, first served.
+
+    What a batch costs to choose grows with its own size, and with the logarithm of how many sessions wait.
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[str, dict[Hashable, Waiting]] = {}
         self._served_s: dict[str, float] = {}
         self._now_s = 0.0
         self._length = 0
+        self._turns: dict[float, LazyHeap[tuple[float, int, str]]] = {}
+        """By length bucket: what a session was served, the place of its first request there, and its name."""
+        self._ages = LazyHeap(self._still_waits)
+        self._ahead: list[tuple[float, str]] = []
+        """Sessions by what they were served, until their lead is used up."""
 
     def __len__(self) -> int:
         return self._length
@@ -50,25 +62,33 @@ class FairLane:
         if session not in self._sessions:
             self._sessions[session] = {}
             self._served_s[session] = max(self._served_s.get(session, 0.0), self._now_s)
-        self._length += slot not in self._sessions[session]
+        replaced = self._sessions[session].get(slot)
+        self._length += replaced is None
         self._sessions[session][slot] = waiting
+        self._ages.push((waiting.place, session, slot))
+        if replaced is not None and replaced.window_s != waiting.window_s:
+            self._offer(session, replaced.window_s)
+        if self._first(session, waiting.window_s) == (slot, waiting):
+            self._offer(session, waiting.window_s)
 
     def remove(self, session: str, slot: Hashable) -> Waiting | None:
         """Takes one request out, if it is there."""
         waiting = self._sessions.get(session, {}).pop(slot, None)
         if waiting is not None:
             self._length -= 1
-            if not self._sessions[session]:
+            if self._sessions[session]:
+                self._offer(session, waiting.window_s)
+            else:
                 del self._sessions[session]
+                self._forget_if_even(session)
             if not self._length:
-                self._served_s.clear()
-                self._now_s = 0.0
+                self._begin_anew()
         return waiting
 
     def oldest(self) -> Waiting | None:
         """The request that has waited longest."""
-        firsts = (next(iter(waiting.values())) for waiting in self._sessions.values())
-        return min(firsts, key=lambda first: first.place, default=None)
+        first = self._ages.first()
+        return None if first is None else self._sessions[first[1]][first[2]]
 
     def take(self, most: Callable[[float], int], max_padded_s: float) -> list[Waiting]:
         """Takes a batch of one length bucket: that of the request whose turn it is.
@@ -77,47 +97,62 @@ class FairLane:
             most: how many requests of a length bucket a batch may hold, 1 at least.
             max_padded_s: windows together at most; a single request may exceed it.
         """
+        turns = [(turn, window_s) for window_s, heap in self._turns.items() if (turn := heap.first()) is not None]
+        if not turns:
+            return []
+        (turn_s, _, _), window_s = min(turns)
+        self._now_s = max(self._now_s, turn_s + window_s)
+        size = max(1, min(most(window_s), int(max_padded_s / window_s)))
+        heap = self._turns[window_s]
         batch: list[Waiting] = []
-        window_s: float | None = None
-        turn_s = 0.0
-        while True:
-            full = window_s is not None and (len(batch) >= most(window_s) or (len(batch) + 1) * window_s > max_padded_s)
-            if full:
-                break
-            session = self._next_session(window_s)
-            if session is None:
-                break
-            slot, waiting = self._first(session, window_s)
-            if window_s is None:
-                window_s, turn_s = waiting.window_s, self._served_s[session]
-                self._now_s = max(self._now_s, turn_s + window_s)
+        while len(batch) < size and (turn := heap.first()) is not None:
+            session = turn[2]
             # Company in a batch is charged, but sets nobody back by more than a full batch.
-            self._served_s[session] = min(self._served_s[session] + waiting.window_s, turn_s + max_padded_s)
-            self.remove(session, slot)
-            batch.append(waiting)
-        self._forget_idle()
+            self._served_s[session] = min(self._served_s[session] + window_s, turn_s + max_padded_s)
+            batch.append(self._take_first(session, window_s))
+        self._forget_even()
         return batch
 
-    def _next_session(self, window_s: float | None) -> str | None:
-        able = (
-            session
-            for session, waiting in self._sessions.items()
-            if window_s is None or any(one.window_s == window_s for one in waiting.values())
-        )
-        return min(able, key=lambda session: (self._served_s[session], self._place(session)), default=None)
+    def _take_first(self, session: str, window_s: float) -> Waiting:
+        slot, waiting = self._first(session, window_s) or (None, None)
+        if waiting is None:
+            raise RecognitionError(f"session {session} has nothing of {window_s:g} s waiting: its turn was not true")
+        heapq.heappush(self._ahead, (self._served_s[session], session))
+        self.remove(session, slot)
+        for other_s in {one.window_s for one in self._sessions.get(session, {}).values()}:
+            self._offer(session, other_s)
+        return waiting
 
-    def _place(self, session: str) -> int:
-        return next(iter(self._sessions[session].values())).place
+    def _offer(self, session: str, window_s: float) -> None:
+        """Puts a session down for its turn in a length bucket, as it stands now."""
+        first = self._first(session, window_s)
+        if first is not None:
+            heap = self._turns.setdefault(window_s, LazyHeap(partial(self._has_turn, window_s)))
+            heap.push((self._served_s[session], first[1].place, session))
 
-    def _first(self, session: str, window_s: float | None) -> tuple[Hashable, Waiting]:
-        waiting = self._sessions[session].items()
-        return next((slot, one) for slot, one in waiting if window_s is None or one.window_s == window_s)
+    def _has_turn(self, window_s: float, turn: tuple[float, int, str]) -> bool:
+        served_s, place, session = turn
+        first = self._first(session, window_s)
+        return first is not None and first[1].place == place and self._served_s[session] == served_s
 
-    def _forget_idle(self) -> None:
-        idle = [
-            session
-            for session, served_s in self._served_s.items()
-            if served_s <= self._now_s and session not in self._sessions
-        ]
-        for session in idle:
-            del self._served_s[session]
+    def _first(self, session: str, window_s: float) -> tuple[Hashable, Waiting] | None:
+        waiting = self._sessions.get(session, {}).items()
+        return next(((slot, one) for slot, one in waiting if one.window_s == window_s), None)
+
+    def _still_waits(self, age: tuple[int, str, Hashable]) -> bool:
+        waiting = self.get(age[1], age[2])
+        return waiting is not None and waiting.place == age[0]
+
+    def _forget_even(self) -> None:
+        """Forgets sessions whose lead is used up, unless they wait."""
+        while self._ahead and self._ahead[0][0] <= self._now_s:
+            self._forget_if_even(heapq.heappop(self._ahead)[1])
+
+    def _forget_if_even(self, session: str) -> None:
+        if session not in self._sessions and self._served_s.get(session, 0.0) <= self._now_s:
+            self._served_s.pop(session, None)
+
+    def _begin_anew(self) -> None:
+        self._served_s.clear()
+        self._ahead.clear()
+        self._now_s = 0.0

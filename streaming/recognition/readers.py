@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PROSODY: Final = "prosody"
 
 Features = NDArray[np.float32]
+"""`[frames, features]`."""
 Read_co = TypeVar("Read_co", covariant=True)
 
 
@@ -40,6 +42,8 @@ class Heard:
     """The whole batch after the speech encoder that transcribes."""
     rows: Sequence[int]
     """Where the requests stand in that batch."""
+    prosody: Sequence[Future[Features]] = ()
+    """Of these requests, begun before; none where it is yet to be computed."""
 
     def audio(self) -> AudioBatch:
         """The clips side by side."""
@@ -115,7 +119,26 @@ class Readers:
         if modality.backbone in self.layers:
             frames = heard.encoded.frames[self.layers[modality.backbone]]
             return [frames[row] for row in heard.rows]
+        if heard.prosody:
+            return [begun.result() for begun in heard.prosody]
         return [self.prosody.extract(request.samples) for request in heard.requests]
+
+    def begin(
+        self, modalities: Sequence[Modality], requests: Sequence[RecognitionRequest], executor: Executor
+    ) -> list[Future[Features]]:
+        """Begins what needs no words, so that it is there once they are.
+
+        Args:
+            modalities: that the engine reads.
+            requests: that may be scored.
+            executor: computes.
+
+        Returns:
+            Prosody of each; none where no modality is read from it.
+        """
+        if all(modality.backbone != PROSODY for modality in modalities):
+            return []
+        return [executor.submit(self.prosody.extract, request.samples) for request in requests]
 
 
 def _encoded(encoder: SpeechEncoder, heard: Heard) -> list[Features | None]:

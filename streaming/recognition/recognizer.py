@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -118,6 +119,7 @@ class SpeechEmotionRecognizer:
         self._encoder = encoder
         self._transcriber = transcriber
         self._readers = readers
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="prosody")
         self._clock = clock
 
     def window_s(self, request: RecognitionRequest) -> float:
@@ -144,6 +146,8 @@ class SpeechEmotionRecognizer:
         started_s = self._clock()
         encoded = self._encoder.encode([request.samples for request in batch], windows.pop())
         encoded_s = self._clock()
+        # Decoding waits for one token after another, and leaves time for it.
+        begun = self._readers.begin(self._modalities, batch, self._beside) if self._transcribes(batch) else []
         transcripts = self._transcripts(batch, encoded)
         decoded_s = self._clock()
         scored = [
@@ -151,7 +155,7 @@ class SpeechEmotionRecognizer:
             for row, (request, said) in enumerate(zip(batch, transcripts, strict=True))
             if request.score_emotion and not self._transcriber.heard_nothing(said)
         ]
-        emotions = dict(zip(scored, self._score(batch, transcripts, encoded, scored), strict=True))
+        emotions = dict(zip(scored, self._score(batch, transcripts, encoded, scored, begun), strict=True))
         scored_s = self._clock()
         results = []
         for row, (request, said) in enumerate(zip(batch, transcripts, strict=True)):
@@ -170,10 +174,14 @@ class SpeechEmotionRecognizer:
 
     def _transcripts(self, batch: Sequence[RecognitionRequest], encoded: EncodedSpeech) -> list[Transcript]:
         """What was said, where words are wanted."""
-        if not any(request.transcribe for request in batch):
+        if not self._transcribes(batch):
             return [_NO_WORDS] * len(batch)
         said = self._transcriber.transcribe(batch, encoded)
         return [one if request.transcribe else _NO_WORDS for request, one in zip(batch, said, strict=True)]
+
+    @staticmethod
+    def _transcribes(batch: Sequence[RecognitionRequest]) -> bool:
+        return any(request.transcribe for request in batch)
 
     def warm_up(self) -> None:
         """Runs the shortest length bucket once, as interim and as final: what is slow once is slow in any bucket."""
@@ -195,11 +203,18 @@ class SpeechEmotionRecognizer:
         transcripts: Sequence[Transcript],
         encoded: EncodedSpeech,
         rows: Sequence[int],
+        begun: Sequence[Future[Features]] = (),
     ) -> list[tuple[EmotionScores, SpeakerMoments]]:
         """Scores some rows of a batch, and what they tell of their speakers."""
         if not rows:
             return []
-        heard = Heard([batch[row] for row in rows], [transcripts[row] for row in rows], encoded, rows)
+        heard = Heard(
+            [batch[row] for row in rows],
+            [transcripts[row] for row in rows],
+            encoded,
+            rows,
+            [begun[row] for row in rows] if begun else (),
+        )
         inputs, moments = self._readers.inputs(self._modalities, self._speaker, heard)
         output = self._engine.run(inputs)
         return [

@@ -108,9 +108,13 @@ class Scheduler:
         """
         kind, words = batch[0].kind, any(request.transcribe for request in batch)
         self._times.observe(window_s, len(batch), ended_s - started_s, words=words)
-        self._meter.computed(kind, len(batch), started_s, ended_s, words=words)
+        share_s = self._share_s(kind, window_s, words=words)
+        work_s = ended_s - started_s
+        if share_s is not None:
+            work_s = min(work_s, len(batch) * share_s)
+        self._meter.computed(kind, len(batch), work_s, ended_s, words=words)
         if kind is not RequestKind.INTERIM:
-            self._admission.final_computed(ended_s - started_s, ended_s)
+            self._admission.final_computed(work_s, ended_s)
         self.update(ended_s)
 
     def update(self, now_s: float) -> Degradation:
@@ -131,7 +135,12 @@ class Scheduler:
         Raises:
             CapacityError: there is not; it says when to try again.
         """
-        self._admission.check(sessions, self._times.predict(FINAL_WINDOWS.buckets_s[0], 1), now_s)
+        self._admission.check(sessions, self._share_s(RequestKind.FINAL, FINAL_WINDOWS.buckets_s[0]), now_s)
 
     def _most(self, kind: RequestKind, window_s: float) -> int:
         return self._times.largest_batch(window_s, self._settings.max_batch, _SHARES[kind] * self._deadline_s)
+
+    def _share_s(self, kind: RequestKind, window_s: float, *, words: bool = True) -> float | None:
+        """Of the recogniser's time, what one request costs; None while nothing is known."""
+        most = min(self._most(kind, window_s), int(self._settings.max_padded_s / window_s))
+        return self._times.share(window_s, most, words=words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +27,8 @@ class _Line:
     size_squared: float = 0.0
     time: float = 0.0
     size_time: float = 0.0
+    largest: float = 0.0
+    """Size seen lately; it fades as all that was seen does."""
 
     def add(self, size: int, time_s: float) -> None:
         self.weight = _MEMORY * self.weight + 1
@@ -32,6 +36,7 @@ class _Line:
         self.size_squared = _MEMORY * self.size_squared + size * size
         self.time = _MEMORY * self.time + time_s
         self.size_time = _MEMORY * self.size_time + size * time_s
+        self.largest = max(float(size), _MEMORY * self.largest)
 
     def at(self, size: int) -> float:
         single = self.time / (self.weight * _SHARED + (1 - _SHARED) * self.size)
@@ -74,16 +79,42 @@ class ServiceTimes:
         What was never seen is scaled from the nearest bucket that was: the encoder's work grows with its window.
         Without words a batch is taken to cost what it costs with them, until one was seen.
         """
-        known = [window for window, with_words in self._lines if with_words is words]
-        if not known:
-            return self.predict(window_s, size) if not words else None
-        nearest = min(known, key=lambda window: (abs(window - window_s), window))
-        return self._lines[nearest, words].at(size) * window_s / nearest
+        found = self._nearest(window_s, words=words)
+        return None if found is None else found[0].at(size) * found[1]
+
+    def share(self, window_s: float, most: int, *, words: bool = True) -> float | None:
+        """Seconds that one request costs as a part of a full batch; None while nothing is known.
+
+        This, not what its own batch took, is what a request takes away from others: a machine that pays most of a
+        batch's time once is hardly ever idle while anybody speaks, and yet has time for many more. No batch is believed
+        to be cheaper than those that were seen lately.
+
+        Args:
+            window_s: its length bucket.
+            most: requests in a full batch.
+            words: whether it is to be transcribed.
+        """
+        found = self._nearest(window_s, words=words)
+        if found is None:
+            return None
+        line, scale = found
+        size = max(1, min(most, math.ceil(line.largest)))
+        return line.at(size) * scale / size
 
     def largest_batch(self, window_s: float, most: int, within_s: float, *, words: bool = True) -> int:
         """How many requests a batch may hold to take no longer than `within_s`: 1 at least, `most` at most."""
-        for size in range(most, 1, -1):
-            predicted = self.predict(window_s, size, words=words)
-            if predicted is None or predicted <= within_s:
-                return size
-        return 1
+        if self.predict(window_s, 1, words=words) is None:
+            return most
+
+        def seconds(size: int) -> float:
+            return self.predict(window_s, size, words=words) or 0.0
+
+        return max(1, bisect_right(range(1, most + 1), within_s, key=seconds))
+
+    def _nearest(self, window_s: float, *, words: bool) -> tuple[_Line, float] | None:
+        """What is known of the nearest bucket, and what its times are multiplied by."""
+        known = [window for window, with_words in self._lines if with_words is words]
+        if not known:
+            return None if words else self._nearest(window_s, words=True)
+        nearest = min(known, key=lambda window: (abs(window - window_s), window))
+        return self._lines[nearest, words], window_s / nearest

@@ -211,9 +211,12 @@ class Transcriber:
         readings: Sequence[_Reading],
         sources: Sequence[tuple[EncodedSpeech, int]],
     ) -> list[tuple[Word, ...]]:
-        """Words of each request; those of finals that can be aligned in one call are."""
+        """Words of each request; those of finals that can be aligned in one call are.
+
+        Only texts of one length can: CTranslate2 pads the shorter ones, and what it says of them differs.
+        """
         words: list[tuple[Word, ...]] = [()] * len(requests)
-        together: dict[tuple[int, str], list[int]] = {}
+        together: dict[tuple[int, str, int], list[int]] = {}
         for row, (request, reading) in enumerate(zip(requests, readings, strict=True)):
             if request.kind is RequestKind.INTERIM:
                 probability = min(1.0, math.exp(reading.average_log_probability))
@@ -222,8 +225,9 @@ class Transcriber:
                     reading.texts, start_s=request.start_s, duration_s=duration_s, probability=probability
                 )
             elif reading.texts:
-                together.setdefault((id(sources[row][0]), languages[row].code), []).append(row)
-        for (_, language), rows in together.items():
+                key = (id(sources[row][0]), languages[row].code, len(reading.flat_tokens))
+                together.setdefault(key, []).append(row)
+        for (_, language, _), rows in together.items():
             found = self._encoder.model.align(
                 _view(sources[rows[0]][0].states[[sources[row][1] for row in rows]]),
                 self._tokenizer(language).sot_sequence,

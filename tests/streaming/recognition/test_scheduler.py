@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
@@ -81,9 +82,22 @@ def test_when_finals_take_all_the_time_interims_are_shed_as_they_come_and_finals
 
 def test_interims_come_back_when_there_is_time_again() -> None:
     scheduler = busy_with_finals(a_scheduler())
-    for second in range(100, 140):
+    for second in range(100, 200):
         scheduler.add(ask(second, FINAL), WINDOW_S, float(second))
 
+    assert scheduler.step is Degradation.NONE
+
+
+def test_a_request_counts_as_its_part_of_a_full_batch_not_as_the_batch_that_it_had_to_itself() -> None:
+    """Else a machine that pays most of a batch once looks full as soon as it is never idle."""
+    scheduler = a_scheduler()
+    for tenth in range(0, 200, 2):
+        moment_s = tenth / 10
+        eight = [ask(tenth, FINAL, session=f"s{place}") for place in range(8)]
+        scheduler.computed(eight, WINDOW_S, moment_s, moment_s + 0.1)
+        scheduler.computed([ask(tenth, FINAL)], WINDOW_S, moment_s + 0.1, moment_s + 0.193)
+
+    assert scheduler.load(20.0).finals == pytest.approx((0.1 + 0.1 / 8) / 0.2, abs=0.02)
     assert scheduler.step is Degradation.NONE
 
 

@@ -89,3 +89,31 @@ def test_a_larger_batch_is_never_predicted_to_be_quicker(seen: list[tuple[int, f
 
     assert all(one <= two + 1e-9 for one, two in pairwise(predicted))
     assert min(predicted) >= 0
+
+
+@given(once_s=st.floats(0.001, 0.5), each_s=st.floats(0.001, 0.5), most=st.integers(1, 8))
+def test_a_request_costs_its_part_of_a_full_batch(once_s: float, each_s: float, most: int) -> None:
+    times = learned(once_s, each_s)
+
+    assert times.share(10.0, most) == pytest.approx(once_s / most + each_s, rel=0.2, abs=0.01)
+
+
+def test_no_batch_is_believed_to_be_cheaper_than_those_that_were_seen() -> None:
+    alone = learned(0.02, 0.001, sizes=(1,))
+    together = learned(0.02, 0.001, sizes=(1, 4))
+
+    assert alone.share(10.0, 8) == pytest.approx(0.021)
+    assert together.share(10.0, 8) == pytest.approx(0.006, rel=0.1)
+
+
+def test_large_batches_that_were_seen_long_ago_are_forgotten() -> None:
+    times = learned(0.02, 0.001, sizes=(8,))
+    for _ in range(200):
+        times.observe(10.0, 1, 0.021)
+
+    assert times.share(10.0, 8) == pytest.approx(0.021, rel=0.05)
+
+
+def test_what_a_request_costs_is_unknown_before_anything_was_measured_and_scaled_where_it_was_not() -> None:
+    assert ServiceTimes().share(10.0, 8) is None
+    assert learned(0.0, 0.1).share(30.0, 8) == pytest.approx(0.3, rel=0.01)

@@ -15,6 +15,7 @@ from models.errors import FeatureError
 from models.weights import weights_folder
 from models.windows import FINAL_WINDOWS, INTERIM_WINDOWS
 from streaming.config import AsrSettings
+from streaming.conversation import load_conversation
 from streaming.recognition.request import RecognitionRequest, RequestKind, Transcript
 from streaming.recognition.transcriber import SECOND_LOOK_TOKENS, Transcriber
 from streaming.recognition.wording import normalise
@@ -112,6 +113,24 @@ def test_company_in_a_batch_makes_no_difference(transcriber: Transcriber, encode
     alone = [said(transcriber, encoder, request)[0] for request in requests]
 
     assert together == alone
+
+
+def test_texts_of_other_lengths_in_a_batch_move_no_word_and_no_probability(
+    transcriber: Transcriber, encoder: WhisperEncoder
+) -> None:
+    conversation = load_conversation()
+    spans = [
+        (clip.channel, round(clip.start_s * conversation.rate_hz), round(clip.end_s * conversation.rate_hz))
+        for clip in conversation.clips
+    ]
+    clips = [conversation.samples[channel, start:end] for channel, start, end in spans]
+    requests = [ask(clip) for clip in clips if FINAL_WINDOWS.bucket_s(len(clip)) == FINAL_WINDOWS.buckets_s[0]]
+
+    together = said(transcriber, encoder, *requests)
+    alone = [said(transcriber, encoder, request)[0] for request in requests]
+
+    assert len({len(found.words) for found in alone}) > 2
+    assert [found.words for found in together] == [found.words for found in alone]
 
 
 def test_the_language_is_detected_where_none_is_given(transcriber: Transcriber, encoder: WhisperEncoder) -> None:
