@@ -7,7 +7,19 @@ from typing import Final
 
 import click
 
-NAMES: Final = ("conversation", "features", "fusion", "layers", "live", "transcription", "vad")
+NAMES: Final = (
+    "bullies",
+    "chaos",
+    "conversation",
+    "features",
+    "fusion",
+    "layers",
+    "live",
+    "quiet",
+    "soak",
+    "transcription",
+    "vad",
+)
 """Of the benchmarks: each is the command `main` of the file of its name."""
 
 
@@ -49,4 +61,4 @@ def _command(name: str) -> click.Command:
 
 @click.command(cls=_Benchmarks, epilog="Example: medusa bench transcription --corpus ~/corpora/librispeech")
 def bench() -> None:
-    """Measure latency, live streams, the fused ensemble, the encoder's layers, transcription, voices and features."""
+    """Measure latency, live streams, hours, faults, the fused ensemble, transcription, voices, features and layers."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +20,7 @@ from benchmarks.live_reference import offline_segments, offline_word_errors
 from benchmarks.live_report import live_tables, remarks, write_files
 from benchmarks.live_server import KINDS
 from benchmarks.live_speech import TALKERS, spoken_clips
+from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
 from benchmarks.seconds_bar import seconds_shown
 from benchmarks.spoken_clips import CorpusFormatError
@@ -100,19 +99,6 @@ async def measure(
                 answer = {"streams": search.found, "open_ended": search.open_ended}
             largest[server][f"{target_ms:g}"] = answer
     return largest
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what it started is stopped."""
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @click.command(epilog="Example: medusa bench live --streams 1,4,8 --minutes 1 --out bench-out")

@@ -54,12 +54,13 @@ async def send_in_time(
         await send(message)
 
 
-async def run_client(job: ClientsJob, stream: int, data: bytes, delay_s: float) -> StreamRecord:
+async def run_client(job: ClientsJob, stream: int, audio: Path, delay_s: float) -> StreamRecord:
     """One client's session, from its first sample to `session.ended`; what goes wrong is in the record."""
     received: list[tuple[float, Event]] = []
     late_ms: list[float] = []
     error = None
     await asyncio.sleep(delay_s)
+    data = await asyncio.to_thread(audio.read_bytes)
     try:
         async with ListenClient(job.url, SPEECH, language=job.language) as client:
             began_s = time.monotonic()
@@ -92,7 +93,6 @@ async def run_client(job: ClientsJob, stream: int, data: bytes, delay_s: float) 
 
 async def run_clients(job: ClientsJob) -> tuple[list[StreamRecord], float]:
     """All clients of a process at a time; their records, and the processor time they took."""
-    audio = [await asyncio.to_thread(Path(path).read_bytes) for _, path, _ in job.streams]
     stdin = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
     sys.stdout.write(f"{READY}\n")
@@ -101,8 +101,7 @@ async def run_clients(job: ClientsJob) -> tuple[list[StreamRecord], float]:
         return [], 0.0
     before_s = time.process_time()
     clients = [
-        asyncio.create_task(run_client(job, stream, data, delay_s))
-        for (stream, _, delay_s), data in zip(job.streams, audio, strict=True)
+        asyncio.create_task(run_client(job, stream, Path(audio), delay_s)) for stream, audio, delay_s in job.streams
     ]
     left_alone = asyncio.create_task(_end_when_left(stdin, clients))
     records = await asyncio.gather(*clients)

@@ -64,7 +64,14 @@ class Crew:
 
 @asynccontextmanager
 async def crew(
-    url: str, audio: Sequence[Path], folder: Path, *, language: str | None, patience_s: float, streams_a_process: int
+    url: str,
+    audio: Sequence[Path],
+    folder: Path,
+    *,
+    language: str | None,
+    patience_s: float,
+    streams_a_process: int,
+    begins_s: Sequence[float] | None = None,
 ) -> AsyncIterator[Crew]:
     """Clients for as long as the block runs.
 
@@ -75,11 +82,15 @@ async def crew(
         language: of the speech.
         patience_s: how long finals may take after the last audio.
         streams_a_process: clients in one process, at most.
+        begins_s: when each client begins, after the word; by default all together, though not in step.
 
     Raises:
         BenchmarkError: they do not start.
     """
-    numbered = [(number, str(path), number / len(audio) * CHUNK_S) for number, path in enumerate(audio)]
+    begins_s = begins_s or [number / len(audio) * CHUNK_S for number in range(len(audio))]
+    numbered = [
+        (number, str(path), begin_s) for number, (path, begin_s) in enumerate(zip(audio, begins_s, strict=True))
+    ]
     async with AsyncExitStack() as stack:
         members = []
         for start in range(0, len(numbered), streams_a_process):

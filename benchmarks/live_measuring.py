@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from benchmarks.live_result import Clients, FinalSeen, LiveRow, Span, finals_of,
 from benchmarks.live_search import LargestSearch
 from benchmarks.live_server import MeasuredServer, ServerKind, measured_server, overrides
 from benchmarks.live_speech import TAIL_S, Talk, Talker, plan_talk
+from benchmarks.long_runs import Progress, Seconds
 from benchmarks.process_figures import Watch
 from benchmarks.spoken_clips import Clip
 from streaming.audio.codecs import Encoding, encode
@@ -29,11 +29,6 @@ _SPARE_SESSIONS: Final = 4
 _DEFAULT_SESSIONS: Final = 32
 _SLACK_S: Final = 60.0
 """What clients may take beyond their own patience before they count as hung."""
-
-Seconds = Callable[[float], None]
-"""Told of seconds that have passed."""
-Progress = Callable[[str, float], AbstractContextManager[Seconds]]
-"""Makes a display from a description and how many seconds it will take."""
 
 
 @dataclass(frozen=True, slots=True)

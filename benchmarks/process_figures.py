@@ -28,6 +28,9 @@ class Usage:
     """Processor time since it began."""
     rss_bytes: int
     """Resident memory."""
+    descriptors: int
+    """Open files and sockets."""
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,12 @@ def process_usage(pid: int) -> Usage | None:
         status = (_PROC / str(pid) / "status").read_text(encoding="utf-8")
         fields = stat.rpartition(")")[2].split()
         ticks = int(fields[_UTIME]) + int(fields[_STIME])
-        resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
-    except (OSError, IndexError, ValueError, StopIteration):
+        named = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        resident_kib, threads = int(named["VmRSS"].split()[0]), int(named["Threads"])
+        descriptors = sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+    except (OSError, IndexError, ValueError, KeyError):
         return None
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), resident_kib * 1024)
+    return Usage(ticks / os.sysconf("SC_CLK_TCK"), resident_kib * 1024, descriptors, threads)
 
 
 def gpu_usage() -> GpuUsage | None:

@@ -58,7 +58,58 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend | None:
     return Trend(slope, slope - reach, slope + reach)
 
 
-def student_quantile(freedom: int) -> float:
+def drift(x: Sequence[float], y: Sequence[float]) -> Trend | None:
+    """The same line, with an interval for points that resemble their neighbours, as figures of a process do.
+
+    As many points as are left when what neighbours tell each other is taken off, (1 - r) / (1 + r) of them for a
+    correlation r of each remainder with the next, are what the interval counts on, though never fewer than
+    `LEAST_POINTS` (Santer et al. 2000, https://doi.org/10.1029/1999JD901105).
+
+    Args:
+        x: where, evenly spaced, rising.
+        y: what was found there, as many.
+
+    Returns:
+        None where `trend` has none.
+
+    Raises:
+        ValueError: `x` and `y` differ in number.
+    """
+    plain = trend(x, y)
+    if plain is None:
+        return None
+    across, up = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    rest = up - up.mean() - plain.slope * (across - across.mean())
+    whole = float(np.square(rest).sum())
+    alike = max(0.0, float((rest[1:] * rest[:-1]).sum()) / whole) if whole > 0.0 else 0.0
+    counted = max(float(LEAST_POINTS), len(x) * (1 - alike) / (1 + alike))
+    narrow = student_quantile(len(x) - 2) / np.sqrt(len(x) - 2)
+    wide = student_quantile(counted - 2) / np.sqrt(counted - 2)
+    reach = (plain.high - plain.slope) * float(wide / narrow)
+    return Trend(plain.slope, plain.slope - reach, plain.slope + reach)
+
+
+def block_means(x: Sequence[float], y: Sequence[float], width: float) -> tuple[list[float], list[float]]:
+    """The middle of each stretch of `width` that holds points, and their mean.
+
+    Args:
+        x: where.
+        y: what was found there, as many.
+        width: of a stretch; the first begins at 0.
+
+    Raises:
+        ValueError: `x` and `y` differ in number, or `width` is not above 0.
+    """
+    if width <= 0:
+        raise ValueError(f"a stretch must be longer than nothing, got {width}")
+    blocks: dict[int, list[float]] = {}
+    for place, value in zip(x, y, strict=True):
+        blocks.setdefault(int(place // width), []).append(value)
+    numbers = sorted(blocks)
+    return [(number + 0.5) * width for number in numbers], [sum(blocks[n]) / len(blocks[n]) for n in numbers]
+
+
+def student_quantile(freedom: float) -> float:
     """The 97.5 % quantile of Student's t, from 3 degrees of freedom on within 0.2 % (Abramowitz and Stegun, 26.7.5).
 
     Raises:

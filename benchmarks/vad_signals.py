@@ -91,13 +91,17 @@ def telephoned(signal: Signal) -> Signal:
     return Signal(f"{signal.name}, telephone", samples, signal.speech, signal.silence, signal.clips)
 
 
-def not_speech() -> list[Signal]:
-    """Silence, noises, tones and music, a minute of each."""
+def not_speech(seconds: float = NOT_SPEECH_S) -> list[Signal]:
+    """Silence, noises, tones and music.
+
+    Args:
+        seconds: of each.
+    """
     random = np.random.default_rng(SEED)
-    t = np.arange(round(NOT_SPEECH_S * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    t = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     sounds = {"digital silence": np.zeros(t.size, dtype=np.float32)}
     for dbfs in (-60.0, -40.0, -20.0):
-        sounds[f"white noise, {dbfs:.0f} dBFS"] = _white(random, NOT_SPEECH_S, dbfs)
+        sounds[f"white noise, {dbfs:.0f} dBFS"] = _white(random, t.size / SAMPLE_RATE_HZ, dbfs)
         sounds[f"pink noise, {dbfs:.0f} dBFS"] = _pink(random, t.size, dbfs)
     sounds["mains hum"] = _sum(t, [(50.0 * n, 0.1 / n) for n in range(1, 12)])
     sounds["ringing tone"] = np.where(t % 5 < 1, _sum(t, [(425.0, 0.2)]), np.float32(0))
@@ -155,6 +159,6 @@ def _clicks(random: np.random.Generator, count: int) -> NDArray[np.float32]:
     """Four keystrokes a second."""
     samples = np.zeros(count, dtype=np.float32)
     decay = np.exp(-np.arange(160) / 30)
-    for start in random.integers(0, count - decay.size, round(NOT_SPEECH_S * 4)):
+    for start in random.integers(0, count - decay.size, round(4 * count / SAMPLE_RATE_HZ)):
         samples[start : start + decay.size] += (0.3 * random.standard_normal(decay.size) * decay).astype(np.float32)
     return np.clip(samples, -1, 1)

@@ -81,6 +81,7 @@ class Metrics:
         )
         self.subscribers = self._gauge("medusa_subscribers", "Event subscriptions open now.")
         self.queue_depth = self._gauge("medusa_queue_depth", "Recognition requests that wait.")
+        self.tasks = self._gauge("medusa_tasks", "Tasks on the server's event loop.")
         self.lag_s = self._histogram("medusa_lag_seconds", "Age of the oldest unanswered final, when audio arrives.")
         self.sessions_started = self._counter("medusa_sessions_started", "Sessions begun.")
         self.sessions_ended = self._counter("medusa_sessions_ended", "Sessions ended, by reason.", "reason")

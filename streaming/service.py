@@ -117,10 +117,12 @@ class LiveService:
         batcher = Batcher(recognizer, self.settings.batcher, clock=self._clock, interim_s=self.settings.asr.interim_s)
         await batcher.start()
         self._recognizer, self._batcher = recognizer, batcher
+        loop = asyncio.get_running_loop()
         self.metrics.watch(
             queue_depth=lambda: batcher.depth,
             subscribers=lambda: self.hub.subscribers,
             parked=lambda: self.sessions.parked,
+            tasks=lambda: len(asyncio.all_tasks(loop)),
             step=lambda: batcher.step,
             finals_load=lambda: batcher.load.finals,
             interims_load=lambda: batcher.load.interims,

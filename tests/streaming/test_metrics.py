@@ -93,13 +93,14 @@ def test_what_a_subscriber_missed_is_counted_by_kind() -> None:
 def test_depths_are_read_when_asked_for() -> None:
     metrics = Metrics()
     depth = 3
-    metrics.watch(queue_depth=lambda: depth, subscribers=lambda: 2, parked=lambda: 1)
+    metrics.watch(queue_depth=lambda: depth, subscribers=lambda: 2, parked=lambda: 1, tasks=lambda: 4)
 
     depth = 7
 
     assert samples(metrics)["medusa_queue_depth"] == 7
     assert samples(metrics)["medusa_subscribers"] == 2
     assert samples(metrics)["medusa_sessions_parked"] == 1
+    assert samples(metrics)["medusa_tasks"] == 4
 
 
 def test_two_servers_in_a_process_count_apart() -> None:
