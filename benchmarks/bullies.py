@@ -26,8 +26,9 @@ from benchmarks.live_crew import crew
 from benchmarks.live_measuring import LivePlan
 from benchmarks.live_server import KINDS, MEDUSA, MeasuredServer, ServerKind, measured_server, overrides
 from benchmarks.live_speech import TALKERS, plan_talk, spoken_clips
-from benchmarks.long_runs import Progress, seconds_shown, stopped_by_sigterm
+from benchmarks.long_runs import Progress, stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.soak_watching import when_idle
 from benchmarks.spoken_clips import Clip, CorpusFormatError
 from models.errors import ModelsError

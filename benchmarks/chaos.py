@@ -23,8 +23,9 @@ from benchmarks.claims import all_hold, claims_table
 from benchmarks.errors import BenchmarkError
 from benchmarks.live_server import KINDS, MEDUSA, ServerKind
 from benchmarks.live_speech import spoken_clips
-from benchmarks.long_runs import seconds_shown, stopped_by_sigterm
+from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.spoken_clips import Clip, CorpusFormatError
 from models.errors import ModelsError
 from models.machine import this_machine, written

@@ -20,7 +20,7 @@ from benchmarks.live_reference import offline_segments, offline_word_errors
 from benchmarks.live_report import live_tables, remarks, write_files
 from benchmarks.live_server import KINDS
 from benchmarks.live_speech import TALKERS, spoken_clips
-from benchmarks.long_runs import seconds_shown, stopped_by_sigterm
+from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
 from benchmarks.spoken_clips import CorpusFormatError
 from models.errors import ModelsError

@@ -7,28 +7,10 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from trainer.progress import terminal_progress
-
 Seconds = Callable[[float], None]
 """Told of seconds that have passed."""
 Progress = Callable[[str, float], AbstractContextManager[Seconds]]
 """Makes a display from a description and how many seconds it will take."""
-
-
-@contextmanager
-def seconds_shown(description: str, total_s: float) -> Iterator[Seconds]:
-    """A bar that fills with the seconds; nothing where stderr is no terminal."""
-    whole, shown, passed_s = round(total_s), 0, 0.0
-    with terminal_progress(description, whole, 0.0) as advance:
-
-        def passed(seconds: float) -> None:
-            nonlocal shown, passed_s
-            passed_s += seconds
-            now = min(whole, int(passed_s))
-            advance(now - shown, 0.0)
-            shown = now
-
-        yield passed
 
 
 @contextmanager

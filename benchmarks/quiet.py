@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.claims import Claim, all_hold, claims_table
-from benchmarks.long_runs import Progress, seconds_shown
+from benchmarks.long_runs import Progress
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.vad_signals import Signal, not_speech
 from models.errors import ModelsError
 from models.machine import written

@@ -22,8 +22,9 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.live_measuring import LivePlan, LiveRun
 from benchmarks.live_server import KINDS, MEDUSA
 from benchmarks.live_speech import TALKERS, spoken_clips
-from benchmarks.long_runs import seconds_shown, stopped_by_sigterm
+from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.soak_picture import soak_picture
 from benchmarks.soak_result import BLOCK_S, SoakRow, soak_claims
 from benchmarks.soak_run import LINES_A_PROCESS, SoakPlan, soak
