@@ -22,6 +22,7 @@ from benchmarks.live_server import KINDS
 from benchmarks.live_speech import TALKERS, spoken_clips
 from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.spoken_clips import CorpusFormatError
 from models.errors import ModelsError
 from models.machine import this_machine, written

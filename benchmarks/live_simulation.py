@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.errors import BenchmarkError
 from benchmarks.live import SEED
 from benchmarks.live_speech import TALKERS, spoken_clips
-from benchmarks.long_runs import seconds_shown
+from benchmarks.seconds_bar import seconds_shown
 from benchmarks.service_measuring import measured_times
 from benchmarks.service_table import ASSUMED_GPU, BUCKETS_S, ServiceTable, load_service_table
 from benchmarks.simulated_capacity import capacity

@@ -60,3 +60,14 @@ def test_broken_lines_a_killed_server_and_a_killed_broker_lose_nothing() -> None
     assert row["lives"] == 2
     assert row["account"]["calls"] >= 2
     assert row["account"]["finals"] >= 2
+
+
+def test_faults_inside_the_server_lose_nothing() -> None:
+    done, report = bench("--broker-restarts", "0", "--inside", "--seed", "3")
+
+    (row,) = report["results"]
+    assert [claim for claim in report["settings"]["claims"] if not claim["holds"]] == []
+    assert done.exit_code == 0
+    assert row["lives"] == 1
+    assert row["inside"]["full disks"] >= 1
+    assert row["inside"]["clock leaps"] >= 1
