@@ -1,7 +1,8 @@
 """Clients that behave, in the middle of chaos: `python -m benchmarks.chaos_calls JOB`.
 
-Each line makes one call after another at the pace of speech, and comes back whenever it is thrown out. The process says
-`ready` on stdout, begins when a line comes on stdin, and ends early when stdin ends.
+Each line makes one call after another at the pace of speech, and comes back whenever it is thrown out. The process
+says `ready` on stdout and begins when a line comes on stdin; after another line nobody calls again, and it ends once
+the last call does, or early when stdin ends.
 """
 
 from __future__ import annotations
@@ -38,8 +39,6 @@ class CallsJob:
     lines: int
     recordings: tuple[str, ...]
     """Files of mono PCM16 at 16 kHz, without a header."""
-    seconds: float
-    """No call begins later."""
     patience_s: float
     """How long a client tries to come back, and how long finals may take after the last audio."""
     seed: int
@@ -133,11 +132,12 @@ class _Call:
         await client.finish()
 
 
-async def run_line(job: CallsJob, line: int, audio: Sequence[bytes], records: list[CallRecord]) -> None:
-    """One call after another, until it is too late for the next."""
+async def run_line(
+    job: CallsJob, line: int, audio: Sequence[bytes], records: list[CallRecord], enough: asyncio.Event
+) -> None:
+    """One call after another, until it is enough."""
     rng = np.random.default_rng([job.seed, line])
-    began_s = time.monotonic()
-    while time.monotonic() - began_s < job.seconds:
+    while not enough.is_set():
         recording = int(rng.integers(len(audio)))
         records.append(await _Call(job, line, recording, audio[recording]).run())
         await asyncio.sleep(float(rng.uniform(*_BREATH_BOUNDS_S)))
@@ -153,8 +153,9 @@ async def run_calls(job: CallsJob) -> list[CallRecord]:
     records: list[CallRecord] = []
     if not await stdin.readline():
         return records
-    calling = asyncio.create_task(_all_lines(job, audio, records))
-    left_alone = asyncio.create_task(_end(stdin))
+    enough = asyncio.Event()
+    calling = asyncio.create_task(_all_lines(job, audio, records, enough))
+    left_alone = asyncio.create_task(_end(stdin, enough))
     await asyncio.wait({calling, left_alone}, return_when=asyncio.FIRST_COMPLETED)
     if calling.done():
         calling.result()
@@ -164,12 +165,14 @@ async def run_calls(job: CallsJob) -> list[CallRecord]:
     return records
 
 
-async def _all_lines(job: CallsJob, audio: Sequence[bytes], records: list[CallRecord]) -> None:
-    await asyncio.gather(*(run_line(job, line, audio, records) for line in range(job.lines)))
+async def _all_lines(job: CallsJob, audio: Sequence[bytes], records: list[CallRecord], enough: asyncio.Event) -> None:
+    await asyncio.gather(*(run_line(job, line, audio, records, enough) for line in range(job.lines)))
 
 
-async def _end(stdin: asyncio.StreamReader) -> None:
-    await stdin.read()
+async def _end(stdin: asyncio.StreamReader, enough: asyncio.Event) -> None:
+    if await stdin.readline():
+        enough.set()
+        await stdin.read()
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ async def started(module: str, job: str, name: str, folder: Path) -> AsyncIterat
         yield process
 
 
-def let_loose(processes: Sequence[asyncio.subprocess.Process]) -> None:
-    """Gives the word."""
+def give_the_word(*processes: asyncio.subprocess.Process) -> None:
+    """Lets clients loose; those that know of a second word stop at it."""
     for process in processes:
         if process.stdin is not None:
             process.stdin.write(f"{GO}\n".encode())

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.chaos_accounting import account
 from benchmarks.chaos_broker import Broker, free_port
 from benchmarks.chaos_calls import CallsJob
-from benchmarks.chaos_crowd import call_off, let_loose, started
+from benchmarks.chaos_crowd import call_off, give_the_word, started
 from benchmarks.chaos_lives import ChaosServer, HealthWatch
 from benchmarks.chaos_plan import ChaosPlan, Deed, Fault, schedule
 from benchmarks.chaos_recordings import Recordings, record
@@ -128,7 +128,6 @@ class _Run:
             plan.language,
             plan.streams,
             tuple(map(str, self._said.paths)),
-            plan.seconds,
             plan.patience_s,
             plan.seed,
             str(calls_out),
@@ -151,7 +150,7 @@ class _Run:
                 started("benchmarks.hostile_clients", hostile.to_json(), "hostile", self._folder) as attackers,
             ):
                 with progress(f"{plan.streams} callers in chaos", plan.seconds) as passed:
-                    await self._have_it_out(way, subscriber, (callers, attackers), passed)
+                    await self._have_it_out(way, subscriber, callers, attackers, passed)
             ended_s = time.monotonic()
             records, counts = _written(calls_out, hostile_out, self._folder)
             after = await self._recovered(subscriber, records)
@@ -203,28 +202,33 @@ class _Run:
         self,
         way: Way,
         subscriber: Subscriber,
-        processes: tuple[asyncio.subprocess.Process, asyncio.subprocess.Process],
+        callers: asyncio.subprocess.Process,
+        attackers: asyncio.subprocess.Process,
         passed: Seconds,
     ) -> None:
-        """Lets everybody loose, and returns once the last call is over."""
+        """Lets everybody loose, and returns once all was done and the last call is over."""
         plan = self._plan
         deeds = schedule(plan.faults, seconds=plan.seconds, seed=plan.seed)
-        let_loose(processes)
-        faults = [asyncio.create_task(self._faults(deeds, group, way, subscriber)) for group in _GROUPS]
+        give_the_word(callers, attackers)
         ticking = asyncio.create_task(_tick(passed))
-        ending = asyncio.create_task(_all_done(processes, faults))
         longest_s = plan.seconds + 3 * plan.patience_s + 2 * plan.call_s + _LAST_WORD_S
         try:
+            async with asyncio.timeout(longest_s), asyncio.TaskGroup() as doing:
+                for group in _GROUPS:
+                    doing.create_task(self._faults(deeds, group, way, subscriber))
+                doing.create_task(asyncio.sleep(plan.seconds))
+                doing.create_task(attackers.wait())
+            give_the_word(callers)
             async with asyncio.timeout(longest_s):
-                await ending
-        except TimeoutError:
+                await callers.wait()
+        except* TimeoutError:
             self._broken.append(f"clients or faults were not done {longest_s:.0f} s after the beginning")
-            await call_off(processes)
-        except BenchmarkError as error:
-            self._broken.append(str(error))
-            await call_off(processes)
+            await call_off((callers, attackers))
+        except* BenchmarkError as errors:
+            self._broken += [str(error) for error in errors.exceptions]
+            await call_off((callers, attackers))
         finally:
-            await _cancel(ticking, ending, *faults)
+            await _cancel(ticking)
 
     async def _faults(self, deeds: Sequence[Deed], group: Sequence[Fault], way: Way, subscriber: Subscriber) -> None:
         """One kind of fault after the other, each at its time or as soon after it as can be."""
@@ -270,10 +274,6 @@ def _written(calls: Path, hostile: Path, folder: Path) -> tuple[list[CallRecord]
     except (OSError, ValueError) as error:
         logs = "; ".join(f"{name}: {complaint(folder / f'{name}.log')}" for name in ("calls", "hostile"))
         raise BenchmarkError(f"the clients broke: {logs}") from error
-
-
-async def _all_done(processes: Sequence[asyncio.subprocess.Process], faults: Sequence[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*(process.wait() for process in processes), *faults)
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

@@ -14,6 +14,7 @@ import aiomqtt
 from benchmarks.chaos_accounting import Heard
 
 _LOG: Final = logging.getLogger(__name__)
+_LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False  # a broker that goes away is what this is about
 _NAME: Final = "medusa-bench-chaos"
 _AGAIN_S: Final = 0.1

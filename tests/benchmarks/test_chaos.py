@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks import chaos, chaos_run
+from benchmarks import chaos, chaos_recordings, chaos_run, soak_watching
 from benchmarks.live_server import ServerKind
 from benchmarks.spoken_clips import Clip
 from tests.fakes.shell import silence, speech
@@ -31,6 +31,8 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chaos, "INSIDE", FAKE)
     monkeypatch.setattr(chaos, "spoken_clips", lambda _corpus, _limit: CLIPS)
     monkeypatch.setattr(chaos, "make_vad", LoudnessVad)
+    monkeypatch.setattr(chaos_recordings, "LENGTHS", (1.0, 1.0))
+    monkeypatch.setattr(soak_watching, "_SETTLE_S", 0.2)
     monkeypatch.setattr(chaos_run, "_QUIET_S", 0.5)
     monkeypatch.setattr(chaos_run, "_BROKER_AWAY_BOUNDS_S", (0.1, 0.3))
     monkeypatch.setenv("MEDUSA_SERVER__RESUME_S", "1")
@@ -58,3 +60,14 @@ def test_broken_lines_a_killed_server_and_a_killed_broker_lose_nothing() -> None
     assert row["lives"] == 2
     assert row["account"]["calls"] >= 2
     assert row["account"]["finals"] >= 2
+
+
+def test_faults_inside_the_server_lose_nothing() -> None:
+    done, report = bench("--broker-restarts", "0", "--inside", "--seed", "3")
+
+    (row,) = report["results"]
+    assert [claim for claim in report["settings"]["claims"] if not claim["holds"]] == []
+    assert done.exit_code == 0
+    assert row["lives"] == 1
+    assert row["inside"]["full disks"] >= 1
+    assert row["inside"]["clock leaps"] >= 1
