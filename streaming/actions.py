@@ -69,6 +69,8 @@ class Outbox:
         self._pending: list[Action] = []
         self.clock_s = 0.0
         """The session's audio clock; every event carries it."""
+        self.hasty = False
+        """Whether audio comes faster than it is spoken; every request says so."""
 
     def emit(self, event: type[Event], *, as_of_s: float | None = None, **fields: Any) -> None:
         """Makes the next event; `fields` are those beyond session, number and time.
@@ -109,6 +111,7 @@ class Outbox:
             heard=heard,
             score_emotion=score_emotion,
             transcribe=transcribe,
+            hasty=self.hasty,
         )
         self._pending.append(Submit(request))
         return request

@@ -196,7 +196,7 @@ class Connection:
         if not patience_s:
             raise loss
         outage.begin(now_s())
-        _LOG.warning("%s; trying to connect again for %g s", loss, outage.left_s(now_s()))
+        _LOG.warning("%s; trying to connect again for %.3g s", loss, outage.left_s(now_s()))
         why = loss
         while (pause_s := outage.pause_s(now_s(), at_least_s=_asked_for_s(why))) is not None:
             await asyncio.sleep(pause_s)

@@ -46,6 +46,8 @@ class RecognitionRequest:
     """False on channels whose role is transcribed only."""
     transcribe: bool = True
     """False where an interim does without words, because too much is asked of the recogniser."""
+    hasty: bool = False
+    """Whether its audio came faster than it was spoken: nobody waits for it as for live speech."""
     heard: SpeakerMoments = field(default_factory=lambda: UNHEARD, repr=False, compare=False)
     """What the channel's earlier finals told of its speaker."""
 

@@ -14,10 +14,15 @@ from streaming.recognition.admission import Admission
 from streaming.recognition.degradation import Degradation, DegradationLadder
 from streaming.recognition.load import Load, LoadMeter
 from streaming.recognition.request import RecognitionRequest, RecognitionShed, RequestKind
-from streaming.recognition.request_queue import RequestQueue
+from streaming.recognition.request_queue import RequestQueue, Urgency
 from streaming.recognition.service_times import ServiceTimes
 
-_SHARES: Final = {RequestKind.FINAL: 1.0, RequestKind.SPECULATIVE: 0.5, RequestKind.INTERIM: 0.25}
+_SHARES: Final = {
+    Urgency.FINAL: 1.0,
+    Urgency.SPECULATIVE: 0.5,
+    Urgency.HASTY_FINAL: 0.25,
+    Urgency.INTERIM: 0.25,
+}
 """Of the deadline, what one batch may take: whatever is computed keeps the next final waiting, and the less urgent it
 is, the less it may."""
 
@@ -137,10 +142,10 @@ class Scheduler:
         """
         self._admission.check(sessions, self._share_s(RequestKind.FINAL, FINAL_WINDOWS.buckets_s[0]), now_s)
 
-    def _most(self, kind: RequestKind, window_s: float) -> int:
-        return self._times.largest_batch(window_s, self._settings.max_batch, _SHARES[kind] * self._deadline_s)
+    def _most(self, urgency: Urgency, window_s: float) -> int:
+        return self._times.largest_batch(window_s, self._settings.max_batch, _SHARES[urgency] * self._deadline_s)
 
     def _share_s(self, kind: RequestKind, window_s: float, *, words: bool = True) -> float | None:
         """Of the recogniser's time, what one request costs; None while nothing is known."""
-        most = min(self._most(kind, window_s), int(self._settings.max_padded_s / window_s))
+        most = min(self._most(Urgency.of(kind), window_s), int(self._settings.max_padded_s / window_s))
         return self._times.share(window_s, most, words=words)

@@ -455,3 +455,27 @@ class TestDegradation:
     def test_then_they_come_without_words(self) -> None:
         assert all(request.transcribe for request in self.interims(Degradation.SLOWER_INTERIMS))
         assert not any(request.transcribe for request in self.interims(Degradation.WORDLESS_INTERIMS))
+
+
+class TestHaste:
+    def test_audio_at_the_pace_of_speech_is_not_hasty(self) -> None:
+        shell = make_shell()
+        shell.live(silence(0.5), speech(5), silence(1))
+
+        assert shell.submitted
+        assert not any(request.hasty for request in shell.submitted)
+
+    def test_audio_that_comes_faster_than_it_was_spoken_is(self) -> None:
+        shell = make_shell()
+        shell.hear(pcm(silence(4), speech(2), silence(1)))
+
+        assert shell.submitted
+        assert all(request.hasty for request in shell.submitted)
+
+    def test_what_a_broken_line_held_up_is_not(self) -> None:
+        shell = make_shell()
+        shell.live(silence(0.5))
+        shell.hear(pcm(silence(18), speech(1), silence(1)), took_s=20.0)
+
+        assert shell.submitted
+        assert not any(request.hasty for request in shell.submitted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,18 @@ def test_ten_times_the_speech_gets_no_more_than_its_turns(rounds: int, max_batch
         order += [request.session for request in queue.take(lambda *_: max_batch, PLENTY)]
 
     assert len(order) <= 2 * rounds + max_batch
+
+
+def test_finals_of_audio_in_a_hurry_take_what_live_speech_leaves() -> None:
+    queue = RequestQueue(8)
+    queue.add(replace(ask(1, FINAL, "fast", 1), hasty=True), 10.0)
+    queue.add(replace(ask(2, SPECULATIVE, "fast", 2), hasty=True), 10.0)
+    queue.add(ask(3, INTERIM, "live", 1), 10.0)
+    queue.add(ask(4, SPECULATIVE, "live", 2), 10.0)
+    queue.add(ask(5, FINAL, "live", 3), 10.0)
+    queue.promote("fast", 2)
+
+    assert [numbers(queue.take(lambda *_: 8, PLENTY)) for _ in range(4)] == [[5], [4], [1, 2], [3]]
 
 
 class QueueMachine(RuleBasedStateMachine):
