@@ -17,7 +17,6 @@ from torch import nn
 
 from benchmarks.hardware_limits import Precision
 from benchmarks.place import Place
-from models.compile import CPU_LANES
 from models.engines.base import NO_MEL, Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.ensemble import Ensemble
@@ -26,6 +25,7 @@ from models.fused import FusedEnsemble
 from models.graphs.ensemble import ensemble_graph
 from models.inputs import complete_features
 from models.modalities import EngineInputs, Modality
+from models.order_graph import CPU_LANES
 
 ONE_BY_ONE: Final = "one_by_one"
 """The reference: what all others are compared with, in their answers and in their time."""

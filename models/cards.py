@@ -28,6 +28,7 @@ def built_for_cards(
     capabilities: Sequence[str] = (),
     library: str | None = None,
     refittable: bool = False,
+    calibration_sha256: str | None = None,
     progress: Callable[[BuildProgress], None] | None = None,
 ) -> tuple[bytes, tuple[str, ...]]:
     """An engine's file, and the compute capabilities it is for.
@@ -40,7 +41,8 @@ def built_for_cards(
         capabilities: to build for; `DEFAULT_CAPABILITIES` by default.
         library: as for `build_engine`.
         refittable: whether it is to take other weights, and may be made of one that does.
-        progress: as for `build_engine`.
+        calibration_sha256: as for `build_engine`.
+        progress: likewise.
 
     Raises:
         EngineError: it cannot be built.
@@ -58,6 +60,7 @@ def built_for_cards(
         timing_cache=times.recall(),
         progress=progress,
         refittable=refittable,
+        calibration_sha256=calibration_sha256,
     )
     times.keep(built.timing_cache)
     return built.content, built.record.capabilities

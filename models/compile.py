@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from models.admission import INTEGERS, admit
-from models.backbones.speech_source import SpeechSource
-from models.backbones.text_source import TextSource
-from models.bundle import Bundle
+from models.admission import admit
+from models.engine_places import SAME_BUT_CALIBRATION, cached, digest_of, library_of, store_of
+from models.engine_report import CompiledEngine, EngineReport
 from models.engines.onnx import OnnxEngine
-from models.engines.store import EngineStore, StoredEngine
+from models.engines.store import EngineStore
 from models.errors import EngineError
+from models.order import ONNX, TENSORRT, Order
+from models.order_graph import write_graph
+from models.ranges import calibration_sha256, measured_ranges
 
 if TYPE_CHECKING:
+    from models.agreement import Agreement
     from models.engines.base import Engine
     from models.engines.tensorrt import BuildProgress
     from models.engines.tensorrt_shapes import Hearing
@@ -30,110 +29,12 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 
-ONNX: Final = "onnx"
-TENSORRT: Final = ("tensorrt", "tensorrt_rtx")
-"""Whichever of the two libraries is there, and TensorRT for RTX."""
-PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {ONNX: ("fp32", INTEGERS), **dict.fromkeys(TENSORRT, ("fp32", "fp16"))}
-)
-"""By target. Half precision keeps its weights in a CPU's memory and gains nothing there. Integers are for encoders that
-stand inside: members are too small to gain."""
-CPU_LANES: Final = 2
-"""Parts of the graph that two cores compute side by side; more were slower on two, and a bundle has few members."""
 MOST_FILE_BYTES: Final = 2_000_000_000
 """Of weights in one file: a file of ONNX ends at 2 GiB. What is more is read from a second file."""
-GRAPH_VERSION: Final = 6
-"""Raised when the same bundle would be written otherwise."""
 
-_VERSIONS_THAT_MATTER: Final = ("onnx", "onnxruntime", "torch")
 _SUFFIXES: Final = {ONNX: ".onnx", **dict.fromkeys(TENSORRT, ".engine")}
 
 Progress = Callable[["BuildProgress"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReport:
-    """What is known of a compiled engine."""
-
-    engine: str
-    """The target it was compiled to."""
-    precision: str
-    path: str
-    """Its file; empty where it could not be kept."""
-    size_bytes: int
-    largest_difference: float | None
-    """Of any probability, or attribute divided by its range, from PyTorch's; None while nothing here can run it."""
-    label_agreement: float | None
-    """Share of checked rows with the same most probable label; None likewise."""
-    rows: int
-    clips: int
-    """Of the bundle's own, among these rows."""
-    seconds: float
-    """Graph, build and check."""
-    cached: bool
-    """True where the engine was there before."""
-    capabilities: tuple[str, ...] = ()
-    """Compute capabilities of NVIDIA cards it was built for."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledEngine:
-    """An engine, and what was found out about it."""
-
-    content: bytes
-    report: EngineReport
-    fault: str | None = None
-    """Why it could not be kept, where it could not."""
-    weights: Path | None = None
-    """The file of its weights, where they are too many for the content."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be compiled."""
-
-    bundle: Bundle
-    target: str = ONNX
-    """One of `PRECISIONS`."""
-    precision: str = "fp32"
-    text: Mapping[str, TextSource] = field(default_factory=dict)
-    """By modality, text encoders to put inside where they can be written."""
-    speech: Mapping[str, SpeechSource] = field(default_factory=dict)
-    """By modality, speech encoders to put inside where they can stand there."""
-    capabilities: Sequence[str] = ()
-    """Compute capabilities to build for, such as `8.9`; those of `models.engines.tensorrt` by default."""
-    keep_fp32: Sequence[str] = ()
-    """Layer groups that stay in single precision all the same, see `models.graphs.ensemble_members.LAYER_GROUPS`."""
-    refittable: bool = False
-    """Whether an engine of TensorRT takes the weights of a bundle that differs in nothing else; a GPU builds it."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS.get(self.target, ()):
-            known = "; ".join(f"{target} in {', '.join(kinds)}" for target, kinds in PRECISIONS.items())
-            raise EngineError(f"cannot compile to {self.target} in {self.precision}: this release compiles to {known}")
-        if self.capabilities and self.target not in TENSORRT:
-            raise EngineError(f"compute capabilities are those of NVIDIA cards, {self.target} runs on the CPU")
-        if self.refittable and self.target not in TENSORRT:
-            raise EngineError(f"engines of TensorRT take other weights, {self.target} is written anew in seconds")
-        if self.keep_fp32 and self.precision in {"fp32", INTEGERS}:
-            raise EngineError(f"members are in fp32 already in {self.precision}: layer groups are kept in it in fp16")
-        standardised = self.bundle.manifest.speaker_standardisation.keys()
-        relative = sorted(name for name in self.speech.keys() & standardised if not self.speech[name].relative)
-        if relative:
-            raise EngineError(
-                f"{', '.join(relative)} is brought relative to the speaker between encoder and members, which its "
-                "source must say: take sources from models.backbones.speech_source.speech_sources"
-            )
-
-    @property
-    def inside(self) -> dict[str, TextSource]:
-        """The text encoders that will stand inside: those that can be written."""
-        return {name: source for name, source in self.text.items() if source.bytes_inside() is not None}
-
-    @property
-    def hearing(self) -> dict[str, SpeechSource]:
-        """The speech encoders that will stand inside: likewise."""
-        return {name: source for name, source in self.speech.items() if source.fault() is None}
 
 
 def compile_engine(order: Order, *, force: bool = False, progress: Progress | None = None) -> CompiledEngine:
@@ -152,15 +53,16 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
             cache cannot be written.
         WeightsError: an encoder's weights are damaged.
     """
-    store = EngineStore(_key(order))
-    if not force and (found := _cached(store, order)) is not None:
+    store = store_of(order)
+    if not force and (found := cached(store, order)) is not None:
         return found
     with store.building(), ExitStack() as until_kept:
         # Whoever built while this process waited has saved it the work.
-        if not force and (found := _cached(store, order)) is not None:
+        if not force and (found := cached(store, order)) is not None:
             return found
         started = time.perf_counter()
-        content, weights, capabilities = _built(order, store, until_kept, progress)
+        built = _built(order, store, until_kept, progress)
+        content, weights, as_graph = built.content, built.weights, built.as_graph
         report = EngineReport(
             engine=order.target,
             precision=order.precision,
@@ -172,7 +74,11 @@ def compile_engine(order: Order, *, force: bool = False, progress: Progress | No
             clips=0,
             seconds=0.0,
             cached=False,
-            capabilities=capabilities,
+            capabilities=built.capabilities,
+            calibration=calibration_sha256(order) if order.quantised else None,
+            graph_difference=None if as_graph is None else as_graph.largest_difference,
+            graph_label_agreement=None if as_graph is None else as_graph.label_agreement,
+            graph_rows=0 if as_graph is None else as_graph.rows,
         )
         compiled = CompiledEngine(content, report, weights=weights)
         report = replace(_checked(order, compiled), seconds=time.perf_counter() - started)
@@ -185,8 +91,8 @@ def check_engine(order: Order) -> CompiledEngine:
     Raises:
         EngineError: there is none, nothing here can run it, or it does not agree.
     """
-    store = EngineStore(_key(order))
-    compiled = _cached(store, order)
+    store = store_of(order)
+    compiled = cached(store, order)
     if compiled is None:
         raise EngineError(f"no {order.target} engine of {order.bundle.manifest.name} is in the cache: compile it first")
     report = _checked(order, compiled)
@@ -221,44 +127,27 @@ def runnable(order: Order, compiled: CompiledEngine, *, threads: int = 0) -> Eng
     )
 
 
-def write_graph(order: Order) -> Graph:
-    """The whole ensemble as one ONNX graph, batch and every modality's time dynamic.
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What a build gives."""
 
-    Raises:
-        EngineError: it cannot be written.
-        WeightsError: an encoder's weights are damaged.
-    """
-    import numpy as np
-
-    from models.graphs.ensemble import write_ensemble
-
-    int8 = order.precision == INTEGERS
-    text = {name: replace(source.graph(), int8=int8) for name, source in order.inside.items()}
-    speech = {name: replace(source.graph(), int8=int8) for name, source in order.hearing.items()}
-    kind = np.float16 if order.precision == "fp16" else np.float32
-    if int8 and not text and not speech:
-        raise EngineError("int8 is for encoders that stand inside, and none can: compile in fp32")
-    # What hears is computed before the lanes: by each of them, were there several.
-    lanes = CPU_LANES if order.target == ONNX and not speech else 1
-    return write_ensemble(
-        order.bundle.ensemble(), text=text, speech=speech, kind=kind, keep_fp32=order.keep_fp32, lanes=lanes
-    )
+    content: bytes
+    weights: Path | None = None
+    """The file of weights, where there is one."""
+    capabilities: tuple[str, ...] = ()
+    as_graph: Agreement | None = None
+    """What was found of the graph, where it was checked before an engine was made of it."""
 
 
-def _built(
-    order: Order, store: EngineStore, until_kept: ExitStack, progress: Progress | None
-) -> tuple[bytes, Path | None, tuple[str, ...]]:
-    """Content, the file of weights where there is one, and capabilities."""
-    graph = write_graph(order)
-    if graph.weights_bytes < MOST_FILE_BYTES:
-        written, weights = graph.serialise(), None
-    else:
-        path = until_kept.enter_context(store.workplace()) / "graph.onnx"
-        weights = graph.save(path, most_bytes=MOST_FILE_BYTES)
-        written = path.read_bytes()
-    del graph
+def _built(order: Order, store: EngineStore, until_kept: ExitStack, progress: Progress | None) -> _Built:
+    ranges: dict[str, float] | None = None
+    if order.quantised:
+        with ExitStack() as until_measured:
+            ranges = measured_ranges(order, lambda graph: _serialised(graph, store, until_measured))
+    written, weights = _serialised(write_graph(order, ranges), store, until_kept)
     if order.target == ONNX:
-        return written, weights, ()
+        return _Built(written, weights)
+    as_graph = None if ranges is None else _checked_as_graph(order, ranges, store, written, weights)
     from models.cards import built_for_cards
     from models.engines.tensorrt_shapes import default_buckets
 
@@ -267,12 +156,39 @@ def _built(
         default_buckets(order.bundle.modalities, hearing=_heard(order)),
         store,
         weights=weights,
-        capabilities=order.capabilities,
-        library=_library(order),
+        capabilities=order.built_for,
+        library=library_of(order),
         refittable=order.refittable,
+        calibration_sha256=calibration_sha256(order) if order.quantised else None,
         progress=progress,
     )
-    return content, None, capabilities
+    return _Built(content, None, capabilities, as_graph)
+
+
+def _serialised(graph: Graph, store: EngineStore, until: ExitStack) -> tuple[bytes, Path | None]:
+    """A graph and the file of its weights, where these are too many for one."""
+    if graph.weights_bytes < MOST_FILE_BYTES:
+        return graph.serialise(), None
+    path = until.enter_context(store.workplace()) / "graph.onnx"
+    weights = graph.save(path, most_bytes=MOST_FILE_BYTES)
+    return path.read_bytes(), weights
+
+
+def _checked_as_graph(
+    order: Order, ranges: dict[str, float], store: EngineStore, written: bytes, weights: Path | None
+) -> Agreement:
+    """Holds the graph to the gate before an engine is made of it: no card is needed to refuse what cannot pass."""
+    from models.groups_to_keep import GroupsToKeep
+
+    def engine(graph: bytes, beside: Path | None) -> OnnxEngine:
+        return OnnxEngine(graph, order.bundle.modalities, weights=beside, as_written=True)
+
+    def keeping(groups: tuple[str, ...], until: ExitStack) -> Engine:
+        return engine(*_serialised(write_graph(order, ranges, keep_fp32=groups), store, until))
+
+    advice = GroupsToKeep(order, keeping)
+    graph = engine(written, weights)
+    return admit(graph, order.bundle, order.text, order.precision, order.hearing, audio=order.audio, advise=advice)
 
 
 def _heard(order: Order) -> Hearing | None:
@@ -298,7 +214,8 @@ def _checked(order: Order, compiled: CompiledEngine) -> EngineReport:
             raise
         _LOG.debug("the engine is built, and is to be checked where it runs: %s", error)
         return compiled.report
-    agreed = admit(engine, order.bundle, order.text, order.precision, order.hearing)
+    advise = _of_the_engine if order.quantised else None
+    agreed = admit(engine, order.bundle, order.text, order.precision, order.hearing, audio=order.audio, advise=advise)
     return replace(
         compiled.report,
         largest_difference=agreed.largest_difference,
@@ -308,8 +225,12 @@ def _checked(order: Order, compiled: CompiledEngine) -> EngineReport:
     )
 
 
+def _of_the_engine(*_compared: object) -> str:
+    return "its graph passed when it was built, so look for a fault of the engine, or compile in fp16"
+
+
 def _kept(store: EngineStore, order: Order, compiled: CompiledEngine) -> CompiledEngine:
-    facts = {**asdict(compiled.report), "bundle": order.bundle.sha256}
+    facts = {**asdict(compiled.report), "bundle": order.bundle.sha256, SAME_BUT_CALIBRATION: digest_of(order, None)}
     try:
         path = store.keep(compiled.content, _SUFFIXES[order.target], facts, compiled.weights)
     except EngineError as error:
@@ -319,64 +240,3 @@ def _kept(store: EngineStore, order: Order, compiled: CompiledEngine) -> Compile
         return replace(compiled, fault=str(error))
     weights = None if compiled.weights is None else path.with_name(compiled.weights.name)
     return replace(compiled, report=replace(compiled.report, path=str(path)), weights=weights)
-
-
-def _key(order: Order) -> str:
-    """All that an engine depends on."""
-    versions = {name: importlib.metadata.version(name) for name in _VERSIONS_THAT_MATTER}
-    if order.target in TENSORRT:
-        from models.engines.tensorrt_library import tensorrt_library
-
-        library = tensorrt_library(_library(order))
-        versions = {library.name: library.version}
-    content = json.dumps(
-        {
-            "bundle": order.bundle.sha256,
-            "graph": GRAPH_VERSION,
-            "text": {name: dict(source.hashes) for name, source in order.inside.items()},
-            "speech": {name: dict(source.hashes) for name, source in order.hearing.items()},
-            "target": order.target,
-            "precision": order.precision,
-            "versions": versions,
-            "capabilities": sorted(order.capabilities),
-            "keep_fp32": sorted(order.keep_fp32),
-            "refittable": order.refittable,
-        },
-        sort_keys=True,
-    )
-    digest = hashlib.sha256(content.encode()).hexdigest()[:20]
-    return f"{order.bundle.manifest.name}-{order.target}-{order.precision}-{digest}"
-
-
-def _library(order: Order) -> str | None:
-    return None if order.target == TENSORRT[0] else order.target
-
-
-def _cached(store: EngineStore, order: Order) -> CompiledEngine | None:
-    """The cached engine, or None where there is none that this release can use."""
-    stored = store.find()
-    if stored is None:
-        return None
-    try:
-        report = _report(stored)
-        if order.target in TENSORRT:
-            _of_this_library(order, stored.content)
-    except (TypeError, EngineError) as error:
-        _LOG.warning("the cached engine in %s cannot be used (%s); it is built again", store.folder, error)
-        return None
-    return CompiledEngine(stored.content, report, weights=stored.weights)
-
-
-def _of_this_library(order: Order, content: bytes) -> None:
-    from models.engines.tensorrt_file import check_library, read_engine
-    from models.engines.tensorrt_library import tensorrt_library
-
-    library = tensorrt_library(_library(order))
-    check_library(read_engine(content).record, library.name, library.version)
-
-
-def _report(stored: StoredEngine) -> EngineReport:
-    known = {entry.name for entry in fields(EngineReport)}
-    facts = cast("dict[str, Any]", {name: value for name, value in stored.facts.items() if name in known})
-    facts["capabilities"] = tuple(facts.get("capabilities", ()))
-    return EngineReport(**{**facts, "path": str(stored.path), "cached": True})

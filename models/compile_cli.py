@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from models.compile import EngineReport
+    from models.engine_report import EngineReport
     from models.engines.tensorrt import BuildProgress
     from models.inspection import Inspection
 
@@ -44,7 +44,8 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     callback=_names,
     default="fp32",
     show_default=True,
-    help="fp32; for ONNX Runtime int8 too, of the encoders inside; for TensorRT fp16; several by comma.",
+    help="fp32; for ONNX Runtime int8 too, of the encoders inside; for TensorRT fp16, bf16, int8 and fp8; several by "
+    "comma.",
 )
 @click.option(
     "--capability",
@@ -52,14 +53,22 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     callback=_names,
     default="",
     help="Compute capabilities to build for ahead of time, such as 8.9; several by comma. TensorRT for RTX builds for "
-    "them without a GPU; by default for 8.0, 8.6, 8.9 and 12.0.",
+    "them without a GPU; by default for 8.0, 8.6, 8.9 and 12.0, in fp8 for the last two.",
 )
 @click.option(
     "--keep-fp32",
     callback=_names,
     default="",
     help="Layer groups that stay in single precision: of members readers, first_fusion, second_fusion, head; of speech "
-    "encoders speech_fronts, speech_layers; several by comma.",
+    "encoders speech_fronts, speech_layers; of text encoders text_layers; several by comma.",
+)
+@click.option(
+    "--calibration",
+    "calibration",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder with a few minutes of speech, for engines with speech encoders inside: int8 and fp8 measure on it "
+    "what products multiply, and every reduced precision is checked on a part of it.",
 )
 @click.option("--force", is_flag=True, help="Compile even what the cache already holds.")
 @click.option("--check", is_flag=True, help="Compare the engine in the cache with PyTorch again; compile nothing.")
@@ -81,6 +90,7 @@ def compile_bundle(
     precisions: tuple[str, ...],
     capabilities: tuple[str, ...],
     keep_fp32: tuple[str, ...],
+    calibration: Path | None,
     refittable: bool,
     force: bool,
     check: bool,
@@ -92,9 +102,11 @@ def compile_bundle(
     from models.backbones.speech_source import speech_sources
     from models.backbones.text_source import text_sources
     from models.bundle import find_bundle, load_bundle
-    from models.compile import Order, check_engine, compile_engine
+    from models.calibration_audio import CalibrationAudio
+    from models.compile import check_engine, compile_engine
     from models.errors import EngineError
     from models.inspection import inspect
+    from models.order import Order
     from models.weights_settings import load_weights_settings
 
     bundle = load_bundle(find_bundle(source))
@@ -104,11 +116,12 @@ def compile_bundle(
         for target in targets
         for precision in precisions
     ]
+    audio = None if calibration is None else CalibrationAudio.read(calibration)
     settings = load_weights_settings(config)
     text = text_sources(bundle, settings, progress=not as_json)
     speech = speech_sources(bundle, settings, progress=not as_json)
     for one in wanted:
-        order = replace(one, text=text, speech=speech)
+        order = replace(one, text=text, speech=speech, audio=audio)
         if check:
             compiled = check_engine(order)
         else:
@@ -149,6 +162,12 @@ def _told(report: EngineReport, *, checked: bool) -> str:
     if report.largest_difference is None or report.label_agreement is None:
         cards = ", ".join(report.capabilities)
         found = f"for compute capability {cards}; no GPU here runs it, so that it is checked where it is first used"
+        if report.graph_difference is not None and report.graph_label_agreement is not None:
+            found += (
+                "; checked as a graph, not as an engine: largest difference from PyTorch "
+                f"{report.graph_difference:.1e}, labels agree in {report.graph_label_agreement:.1%} of "
+                f"{report.graph_rows} rows"
+            )
     else:
         found = (
             f"largest difference from PyTorch {report.largest_difference:.1e}, labels agree in "

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.audio_batches import AudioBatch
-from models.compile import ONNX, CompiledEngine, Order, runnable
+from models.compile import runnable
+from models.engine_report import CompiledEngine
 from models.engines.base import Engine
 from models.errors import EngineError
 from models.modalities import EngineInputs
+from models.order import ONNX, Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def inspect(order: Order, compiled: CompiledEngine) -> Inspection:
 
 def one_segment(order: Order, engine: Engine) -> EngineInputs:
     """Inputs of one segment with everything in it, to time an engine with."""
-    from models.admission import check_inputs
+    from models.random_inputs import check_inputs
 
     inputs = check_inputs(engine.modalities, engine.reads_tokens, engine.reads_audio | engine.reads_mel.keys())
     size = len(next(iter(inputs.values())))

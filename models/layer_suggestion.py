@@ -15,6 +15,7 @@ from models.modalities import PaddedBatch
 
 if TYPE_CHECKING:
     from models.ensemble import Ensemble
+    from models.graphs.precision import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Suggestion:
         return f"keep layer group {self.group} in fp32 (the graph in half precision {moves})"
 
 
-def suggest(ensemble: Ensemble, inputs: Mapping[str, PaddedBatch], wanted: EngineOutput) -> Suggestion:
+def suggest(
+    ensemble: Ensemble, inputs: Mapping[str, PaddedBatch], wanted: EngineOutput, kind: Kind = np.float16
+) -> Suggestion:
     """Finds the layer group that it helps most to keep in single precision.
 
     The graph is computed in half precision with each group kept by itself, as a GPU would; that takes seconds a group.
@@ -45,6 +48,7 @@ def suggest(ensemble: Ensemble, inputs: Mapping[str, PaddedBatch], wanted: Engin
         ensemble: whose layers they are.
         inputs: a batch of every modality, on which an engine went astray.
         wanted: what PyTorch says of it.
+        kind: of 16 bits.
     """
     from models.graphs.ensemble import ensemble_graph
     from models.graphs.ensemble_members import LAYER_GROUPS
@@ -52,7 +56,7 @@ def suggest(ensemble: Ensemble, inputs: Mapping[str, PaddedBatch], wanted: Engin
 
     def difference(*kept: str) -> float:
         try:
-            graph = ensemble_graph(ensemble, kind=np.float16, keep_fp32=kept)
+            graph = ensemble_graph(ensemble, kind=kind, keep_fp32=kept)
         except EngineError:
             return float("inf")
         with np.errstate(over="ignore", invalid="ignore"):

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from models.admission import admit
-from models.compile import ONNX, PRECISIONS, TENSORRT, Order, check_engine, compile_engine, runnable
+from models.compile import check_engine, compile_engine, runnable
 from models.errors import EngineError
+from models.order import ONNX, PRECISIONS, TENSORRT, Order
 
 if TYPE_CHECKING:
     from models.backbones.speech_source import SpeechSource

@@ -201,7 +201,7 @@ class EnsembleSettings(SettingsSection):
     """Name of a shipped bundle or path of a bundle folder."""
     engine: Literal["auto", "tensorrt", "tensorrt_rtx", "cuda", "onnx", "torch"] = "auto"
     """What runs it."""
-    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"
     """Arithmetic of the engine."""
     abstain: bool = True
     """Whether an unsure ensemble answers with no label."""

@@ -25,6 +25,7 @@ from models.backbones.log_mel import LogMel
 from models.backbones.whisper_file import read_whisper_file
 from models.errors import FeatureError, WeightsError
 from models.graphs.graph import Graph
+from models.graphs.products import PLAIN, RowIntegers
 from models.graphs.whisper import WhisperGraph, emit_whisper_layers
 from models.numeric_threads import threads_each
 from models.windows import encoder_frames
@@ -94,7 +95,8 @@ class WhisperEncoder:
             raise FeatureError(f"layer {count} is the last of {folder}, which is read after its norm: ask for None")
         self._layers = tuple(layers)
         self._outputs = tuple(wanted)
-        self._session = _session(_graph(replace(whisper, int8=compute_type in _INT8), wanted), threads)
+        products = RowIntegers() if compute_type in _INT8 else PLAIN
+        self._session = _session(_graph(replace(whisper, products=products), wanted), threads)
 
     @cached_property
     def model(self) -> ctranslate2.models.Whisper:

@@ -85,6 +85,7 @@ class OnnxEngine:
         *,
         threads: int = 0,
         weights: Path | None = None,
+        as_written: bool = False,
     ) -> None:
         """Opens a graph.
 
@@ -96,6 +97,7 @@ class OnnxEngine:
             modalities: the bundle's inputs.
             threads: CPU threads a call may use; 0 for as many as the process has processors.
             weights: the file that holds the graph's weights, where they are none of the content.
+            as_written: see `open_session`.
 
         Raises:
             EngineError: ONNX Runtime cannot read it, its inputs are not those of the bundle, or it does not say what
@@ -106,18 +108,9 @@ class OnnxEngine:
         if weights is not None:
             size += _size(weights)
         parts_apart = size <= _SMALL_BYTES and allowed > 1
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1 if parts_apart else allowed
-        options.log_severity_level = 3
-        # Between segments the cores belong to the encoder and the decoder.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if weights is not None:
-            options.add_session_config_entry(_WEIGHTS_FOLDER, str(weights.parent))
-        try:
-            source = graph if isinstance(graph, bytes) else str(graph)
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot open the graph: {error}") from error
+        self._session = open_session(
+            graph, threads=1 if parts_apart else allowed, weights=weights, as_written=as_written
+        )
         self.modalities = modalities
         shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
         shapes = {name: shape for name, shape in shapes.items() if name not in {LANE_INPUT, GIVEN_INPUT}}
@@ -172,6 +165,38 @@ class OnnxEngine:
             feed = {**feed, LANE_INPUT: np.array(lane, dtype=np.int64), GIVEN_INPUT: own}
         probabilities, attributes = self._session.run(list(OUTPUTS), feed)
         return np.asarray(probabilities), np.asarray(attributes)
+
+
+def open_session(
+    graph: Path | bytes, *, threads: int = 0, weights: Path | None = None, as_written: bool = False
+) -> onnxruntime.InferenceSession:
+    """A graph, opened on the CPU.
+
+    Args:
+        graph: an exported file or its content.
+        threads: that an operation may use; 0 for as many as the process has processors.
+        weights: the file that holds the graph's weights, where they are none of the content.
+        as_written: whether every operation is computed by itself, in the order and precision of the graph. Between
+            steps of quantisation ONNX Runtime computes otherwise than other engines, and of 8-bit floating point its
+            optimiser makes something else.
+
+    Raises:
+        EngineError: ONNX Runtime cannot read it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or threads_each(1)
+    options.log_severity_level = 3
+    # Between segments the cores belong to the encoder and the decoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if weights is not None:
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(weights.parent))
+    try:
+        source = graph if isinstance(graph, bytes) else str(graph)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise EngineError(f"ONNX Runtime cannot open the graph: {error}") from error
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,8 @@ _DTYPES: Final = {
     "FP8": "float8",
     "BOOL": "bool",
 }
+_EIGHT_BITS: Final = {"float8": "fp8", "int8": "int8"}
+_SIXTEEN_BITS: Final = {"float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def build_engine(
     timing_cache: bytes | None = None,
     progress: Callable[[BuildProgress], None] | None = None,
     refittable: bool = False,
+    calibration_sha256: str | None = None,
 ) -> BuiltEngine:
     """Compiles a graph, strongly typed: its own types are the precision.
 
@@ -100,6 +103,7 @@ def build_engine(
         timing_cache: of an earlier build.
         progress: told of every step; what it raises stops the build and is raised again.
         refittable: whether `refit_engine` may change the weights; TensorRT for RTX builds such engines on a GPU alone.
+        calibration_sha256: of what the graph's ranges were measured on, for the record.
 
     Raises:
         EngineError: no library, an unknown capability, a graph that TensorRT cannot read or a bucket lacks an input
@@ -140,7 +144,7 @@ def build_engine(
         library=found.name,
         library_version=found.version,
         capabilities=targets,
-        precision="fp16" if any("float16" in kinds for kinds in layers.values()) else "fp32",
+        precision=_precision(layers),
         inputs=tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs)),
         outputs=tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs)),
         hears=tuple(sorted(told_hearing(notes(graph)))),
@@ -148,6 +152,7 @@ def build_engine(
         layers=layers,
         graph_sha256=hashlib.sha256(graph).hexdigest(),
         structure_sha256=structure_sha256(graph) if refittable else None,
+        calibration_sha256=calibration_sha256,
         engine_bytes=engine.nbytes,
         build_s=time.perf_counter() - started,
     )
@@ -266,6 +271,15 @@ def _tensor(tensor: Any) -> TensorEntry:
 def _dtype(tensor: Any) -> str:
     name = str(tensor.dtype.name)
     return _DTYPES.get(name, name.lower())
+
+
+def _precision(layers: Mapping[str, Mapping[str, int]]) -> str:
+    """What a network computes in, by what its layers give: steps of quantisation give 8 bits to what follows them."""
+    rounded = layers.get("quantize", {})
+    given = {kind for kinds in layers.values() for kind in kinds}
+    narrow = [precision for kind, precision in _EIGHT_BITS.items() if kind in rounded]
+    narrow += [precision for kind, precision in _SIXTEEN_BITS.items() if kind in given]
+    return narrow[0] if narrow else "fp32"
 
 
 def _layers(network: Any) -> dict[str, dict[str, int]]:

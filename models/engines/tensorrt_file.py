@@ -46,7 +46,7 @@ class EngineRecord(_Entry):
     capabilities: tuple[str, ...]
     """Compute capabilities it was built for, such as `8.9`."""
     precision: str
-    """`fp16` where layers compute in half precision, else `fp32`."""
+    """The narrowest that layers compute in: `fp8`, `int8`, `fp16`, `bf16` or `fp32`."""
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
     hears: tuple[str, ...] = ()
@@ -58,6 +58,8 @@ class EngineRecord(_Entry):
     """Of the ONNX graph it was built from, or whose weights it was last given."""
     structure_sha256: str | None
     """Of that graph without its weights; None where the engine takes no other weights."""
+    calibration_sha256: str | None = None
+    """Of what the ranges of 8 bits were measured on; None where there are none."""
     engine_bytes: int = Field(ge=0)
     build_s: float = Field(ge=0)
 

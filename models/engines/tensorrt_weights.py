@@ -12,7 +12,7 @@ from typing import Final
 import onnx
 from onnx import TensorProto
 
-_WEIGHT_TYPES: Final = (TensorProto.FLOAT, TensorProto.FLOAT16)
+_WEIGHT_TYPES: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def numbered(graph: bytes) -> bytes:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,15 @@ from models.graphs.ensemble_inputs import GraphInputs, Speech
 from models.graphs.ensemble_lanes import Lane, deal
 from models.graphs.ensemble_members import LAYER_GROUPS, EnsembleEmitter, on_scale
 from models.graphs.graph import Graph, Value
-from models.graphs.precision import SPEECH_GROUPS, Kind
+from models.graphs.precision import BFLOAT16, BFLOAT16_OPSET, SPEECH_GROUPS, TEXT_GROUP, Kind
+from models.graphs.products import PLAIN, Products
+from models.graphs.speech import SpeechGraph
 from models.graphs.text import TextGraph
 from models.meta import CENTRE, REACH
+
+ENCODER_GROUPS: Final = (*SPEECH_GROUPS, TEXT_GROUP)
+"""Of encoders inside."""
+ALL_GROUPS: Final = (*LAYER_GROUPS, *ENCODER_GROUPS)
 
 
 def ensemble_graph(
@@ -43,6 +50,7 @@ def ensemble_graph(
     text: Mapping[str, TextGraph] = MappingProxyType({}),
     speech: Mapping[str, Speech] = MappingProxyType({}),
     kind: Kind = np.float32,
+    products: Mapping[str, Products] = MappingProxyType({}),
     keep_fp32: Collection[str] = frozenset(),
     lanes: int = 1,
 ) -> bytes:
@@ -52,7 +60,9 @@ def ensemble_graph(
         EngineError: as there, or the graph does not come out valid, or is too large for one file.
         WeightsError: as there.
     """
-    return write_ensemble(ensemble, text=text, speech=speech, kind=kind, keep_fp32=keep_fp32, lanes=lanes).serialise()
+    return write_ensemble(
+        ensemble, text=text, speech=speech, kind=kind, products=products, keep_fp32=keep_fp32, lanes=lanes
+    ).serialise()
 
 
 def write_ensemble(
@@ -61,6 +71,7 @@ def write_ensemble(
     text: Mapping[str, TextGraph] = MappingProxyType({}),
     speech: Mapping[str, Speech] = MappingProxyType({}),
     kind: Kind = np.float32,
+    products: Mapping[str, Products] = MappingProxyType({}),
     keep_fp32: Collection[str] = frozenset(),
     lanes: int = 1,
 ) -> Graph:
@@ -76,7 +87,9 @@ def write_ensemble(
             read as features.
         kind: precision of the members' layers and of speech encoders; inputs, outputs, text encoders and the
             meta-classifier are in single precision whatever it is.
-        keep_fp32: which of `LAYER_GROUPS` and `SPEECH_GROUPS` stay in single precision all the same.
+        products: how products with constant weights are written, by group of `ALL_GROUPS`; in the group's precision by
+            default.
+        keep_fp32: which of `ALL_GROUPS` stay in single precision all the same, whatever is said of their products.
         lanes: parts that cores compute beside each other; fewer where members are of fewer shapes, or read one text
             encoder. With one the graph knows of none. Speech encoders are computed by every lane's call.
 
@@ -85,19 +98,21 @@ def write_ensemble(
             other features than members read.
         WeightsError: an encoder's checkpoint lacks a tensor.
     """
-    groups = (*LAYER_GROUPS, *SPEECH_GROUPS)
-    unknown = set(keep_fp32) - set(groups)
+    unknown = set(keep_fp32) - set(ALL_GROUPS)
     if unknown:
-        raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(groups)}")
-    kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in groups}
-    front_kind, layers_kind = (kinds[group] for group in SPEECH_GROUPS)
-    speech = {name: replace(own, kind=layers_kind, front_kind=front_kind) for name, own in speech.items()}
+        raise EngineError(f"no layer group {', '.join(sorted(unknown))}: there are {', '.join(ALL_GROUPS)}")
+    kinds: dict[str, Kind] = {group: np.float32 if group in keep_fp32 else kind for group in ALL_GROUPS}
+    written = {group: PLAIN if group in keep_fp32 else products.get(group, PLAIN) for group in ALL_GROUPS}
+    text = {name: replace(own, products=written[TEXT_GROUP]) for name, own in text.items()}
+    speech = {name: _in_arithmetic(own, kinds, written) for name, own in speech.items()}
     graph = Graph("medusa")
+    if kind is BFLOAT16:
+        graph.at_least(BFLOAT16_OPSET)
     inputs = GraphInputs.declare(graph, ensemble.modalities, text, speech)
     members = [member for member in ensemble.members if isinstance(member, DeepSER)]
     stacks = fused_weights((m.config, m.numpy_state()) for m in members)
     labels = len(ensemble.labels)
-    writer = _MembersWriter(graph, inputs, kinds, len(members), labels)
+    writer = _MembersWriter(graph, inputs, kinds, written, len(members), labels)
     inside = {name: encoder.weights_a_token for name, encoder in text.items()}
     dealt = deal(stacks, ensemble.modalities, inside, lanes)
     said: Value | None = None
@@ -121,6 +136,13 @@ def write_ensemble(
     return graph
 
 
+def _in_arithmetic(encoder: Speech, kinds: Mapping[str, Kind], products: Mapping[str, Products]) -> Speech:
+    front, layers = SPEECH_GROUPS
+    if isinstance(encoder, SpeechGraph):
+        encoder = replace(encoder, front_products=products[front])
+    return replace(encoder, kind=kinds[layers], front_kind=kinds[front], products=products[layers])
+
+
 @dataclass(frozen=True, slots=True)
 class _MembersWriter:
     """Writes what the members say, silent ones included."""
@@ -128,6 +150,7 @@ class _MembersWriter:
     graph: Graph
     inputs: GraphInputs
     kinds: Mapping[str, Kind]
+    products: Mapping[str, Products]
     members: int
     labels: int
 
@@ -140,7 +163,7 @@ class _MembersWriter:
         graph, inputs = self.graph, self.inputs
         lengths = {n: length for n, length in inputs.lengths.items() if modalities is None or n in modalities}
         features = {name: inputs.features(graph, name) for name in lengths}
-        return EnsembleEmitter(graph, features, lengths, self.kinds).members(stacks, self.labels)
+        return EnsembleEmitter(graph, features, lengths, self.kinds, self.products).members(stacks, self.labels)
 
     def in_lanes(self, lanes: Sequence[Lane]) -> tuple[Value, Value, Value]:
         """Posteriors and attributes of all members, and both as one tensor."""

@@ -2,9 +2,9 @@
 
 A stack of one member has no member axis: its products are those of plain matrices.
 
-Numbers are single or half precision (`Kind`). In half precision products and sums are; what a sum of squares, a mean's
-count or an exponential needs is not: shares of a mean and the variances of a pooling are computed in single precision,
-and engines do the same within a softmax and a layer normalisation.
+Numbers are of single precision or of 16 bits (`Kind`). In 16 bits products and sums are; what a sum of squares, a
+mean's count or an exponential needs is not: shares of a mean and the variances of a pooling are computed in single
+precision, and engines do the same within a softmax and a layer normalisation.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from models.deepser import LEAST_VARIANCE, MASKED
 from models.fused_weights import Array, Attention, Encoder, Layer, Linear, Norm, Pooling
 from models.graphs.graph import Graph, Value
 from models.graphs.precision import MASKED_HALF, Kind, in_kind
+from models.graphs.products import PLAIN, Products
 
 _NORM_EPSILON: Final = 1e-5
 
@@ -66,7 +67,7 @@ def emit_times(graph: Graph, batch: Value, time: Value, mask: Value, kind: Kind 
     masked = MASKED if kind is np.float32 else MASKED_HALF
     bias = graph.op("Where", mask, *(graph.constant(np.array(number, dtype=kind)) for number in (0.0, masked)))
     heard = graph.op("Min", graph.op("Squeeze", count, graph.constant([2])), graph.constant(1.0))
-    if kind is np.float16:
+    if kind is not np.float32:
         share, heard = graph.cast(share, kind), graph.cast(heard, kind)
     return Times(batch, time, bias, share, heard)
 
@@ -74,10 +75,11 @@ def emit_times(graph: Graph, batch: Value, time: Value, mask: Value, kind: Kind 
 class StackEmitter:
     """Writes members of one shape."""
 
-    def __init__(self, graph: Graph, members: int, kind: Kind = np.float32) -> None:
-        """Takes how many members there are side by side, and their precision."""
+    def __init__(self, graph: Graph, members: int, kind: Kind = np.float32, products: Products = PLAIN) -> None:
+        """Takes how many members there are side by side, their precision, and how their products are written."""
         self._graph = graph
         self._kind = kind
+        self._products = products
         self._lead: tuple[int, ...] = () if members == 1 else (members,)
 
     def encoder(self, encoder: Encoder, x: Value, times: Times) -> States:
@@ -104,10 +106,10 @@ class StackEmitter:
 
     def linear(self, linear: Linear, x: Value) -> Value:
         """`x W + b` of every member."""
-        return self._add(self._graph.op("MatMul", x, self._weight(linear.weight)), linear.bias)
+        return self._add(self._product(x, linear.weight if self._lead else linear.weight[0]), linear.bias)
 
-    def _weight(self, array: Array) -> Value:
-        return self._constant(array if self._lead else array[0])
+    def _product(self, x: Value, weight: Array) -> Value:
+        return self._products.product(self._graph, x, weight, self._kind)
 
     def _constant(self, array: Array) -> Value:
         return self._graph.constant(in_kind(array, self._kind))
@@ -144,28 +146,28 @@ class StackEmitter:
         width = attention.value.shape[2]
         own = graph.reshape(x, (*alone, -1, width)) if several else x
 
-        def of_heads(array: Array) -> Value:
+        def of_heads(array: Array) -> Array:
             """A weight `[members, heads, a, b]` without the axes that are not there."""
-            return self._constant(array.reshape(*lead, *array.shape[-2:]))
+            return array.reshape(*lead, *array.shape[-2:])
 
         def by_example(y: Value, axes: Sequence[int], features: int) -> Value:
             return graph.reshape(y, (*axes, times.batch, times.time, features))
 
-        query = graph.op("MatMul", own, of_heads(attention.query))
-        query = graph.op("Add", query, of_heads(attention.query_bias))
+        query = self._product(own, of_heads(attention.query))
+        query = graph.op("Add", query, self._constant(of_heads(attention.query_bias)))
         query = by_example(query, lead, attention.query.shape[-1])
         if attention.key is None:
             key = by_example(x, alone, width)
         else:
-            key = by_example(graph.op("MatMul", own, of_heads(attention.key)), lead, attention.key.shape[-1])
+            key = by_example(self._product(own, of_heads(attention.key)), lead, attention.key.shape[-1])
         axes = list(range(len(lead) + 3))
         turned = graph.op("Transpose", key, perm=[*axes[:-2], axes[-1], axes[-2]])
         scores = graph.op("Add", graph.op("MatMul", query, turned), times.bias)
-        value = by_example(graph.op("MatMul", own, of_heads(attention.value)), lead, attention.value.shape[-1])
+        value = by_example(self._product(own, of_heads(attention.value)), lead, attention.value.shape[-1])
         attended = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), value)
         attended = graph.reshape(attended, (*lead, -1, attention.value.shape[-1]))
         if attention.out is not None:
-            attended = graph.op("MatMul", attended, of_heads(attention.out))
+            attended = self._product(attended, of_heads(attention.out))
         if several:
             attended = graph.op("ReduceSum", attended, graph.constant([len(lead) - 1]), keepdims=0)
         return self._add(attended, attention.out_bias)
@@ -175,14 +177,14 @@ class StackEmitter:
         scores = self.linear(pooling.score, graph.op("Tanh", self.linear(pooling.hidden, x)))
         scores = graph.reshape(scores, (*self._lead, times.batch, 1, times.time))
         weights = graph.op("Softmax", graph.op("Add", scores, times.bias), axis=-1)
-        if self._kind is np.float16:
+        if self._kind is not np.float32:
             weights, h2 = graph.cast(weights, np.float32), graph.cast(h2, np.float32)
         mean = graph.op("MatMul", weights, h2)
         away = graph.op("Sub", h2, mean)
         variance = graph.op("MatMul", weights, graph.op("Mul", away, away))
         deviation = graph.op("Sqrt", graph.op("Max", variance, graph.constant(LEAST_VARIANCE)))
         both = graph.op("Concat", mean, deviation, axis=-1)
-        if self._kind is np.float16:
+        if self._kind is not np.float32:
             both = graph.cast(both, self._kind)
         flat = graph.reshape(both, (*self._lead, -1, pooling.merge.weight.shape[1]))
         return graph.op("Mul", self.linear(pooling.merge, flat), times.heard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from models.fused_weights import Fusion, Reader, Stack
 from models.graphs.ensemble_layers import StackEmitter, States, Times, emit_times
 from models.graphs.graph import Graph, Value
 from models.graphs.precision import Kind, between, in_kind
+from models.graphs.products import PLAIN, Products
 
 LAYER_GROUPS: Final = ("readers", "first_fusion", "second_fusion", "head")
 """What can stay in single precision by itself: the modalities' encoders, both fusion encoders, latent and answers."""
@@ -27,6 +29,7 @@ class EnsembleEmitter:
         features: Mapping[str, Value],
         lengths: Mapping[str, Value],
         kinds: Mapping[str, Kind] | None = None,
+        products: Mapping[str, Products] = MappingProxyType({}),
     ) -> None:
         """Takes the inputs.
 
@@ -36,7 +39,9 @@ class EnsembleEmitter:
             lengths: per modality `[batch]`.
             kinds: precision of each of `LAYER_GROUPS`; single by default. Features and answers are in single
                 precision whatever it is.
+            products: how those of each group are written, in its precision by default.
         """
+        self._products = {group: products.get(group, PLAIN) for group in LAYER_GROUPS}
         self._kinds = kinds or dict.fromkeys(LAYER_GROUPS, np.float32)
         self._graph = graph
         self._features = features
@@ -111,7 +116,8 @@ class EnsembleEmitter:
             weights = graph.constant(in_kind(reader.layers, kind).reshape(members, 1, 1, count))
             mixed = graph.op("MatMul", weights, graph.reshape(x, (-1, count, dim)))
             x = graph.reshape(mixed, (members, -1, dim) if members > 1 else (-1, dim))
-        return StackEmitter(graph, members, kind).encoder(reader.encoder, x, self._times_of((reader.modality,), kind))
+        times = self._times_of((reader.modality,), kind)
+        return StackEmitter(graph, members, kind, self._products["readers"]).encoder(reader.encoder, x, times)
 
     def _fuse(self, fusion: Fusion, readers: Sequence[Reader], states: Sequence[States]) -> tuple[Value, Value]:
         graph = self._graph
@@ -124,21 +130,22 @@ class EnsembleEmitter:
             parts = (self._members(part, there, start, stop) for part in (state.h1, state.h2, state.h3))
             own.append(States(*parts))
         before, first_kind, second_kind, head_kind = (self._kinds[group] for group in LAYER_GROUPS)
+        _, of_first, of_second, of_head = (self._products[group] for group in LAYER_GROUPS)
         summaries = [between(graph, state.h3, before, head_kind) for state in own]
         if fusion.first is not None and fusion.second is not None:
             width = fusion.latent.weight.shape[-1]
             flat = (members, -1, width) if members > 1 else (-1, width)
             times = self._times_of(fusion.modalities, first_kind)
             first_input = between(graph, _joined(graph, [state.h1 for state in own], axis=-2), before, first_kind)
-            emitter = StackEmitter(graph, members, first_kind)
+            emitter = StackEmitter(graph, members, first_kind, of_first)
             first = emitter.encoder(fusion.first, graph.reshape(first_input, flat), times)
             unimodal = [between(graph, state.h2, before, second_kind) for state in own]
             second_input = _joined(graph, [*unimodal, between(graph, first.h2, first_kind, second_kind)], axis=-2)
             twice = self._times_of((*fusion.modalities, *fusion.modalities), second_kind)
-            emitter = StackEmitter(graph, members, second_kind)
+            emitter = StackEmitter(graph, members, second_kind, of_second)
             second = emitter.encoder(fusion.second, graph.reshape(second_input, flat), twice)
             summaries.append(between(graph, second.h3, second_kind, head_kind))
-        emitter = StackEmitter(graph, members, head_kind)
+        emitter = StackEmitter(graph, members, head_kind, of_head)
         hidden = graph.op("Relu", emitter.linear(fusion.latent, _joined(graph, summaries, axis=-1)))
         rated = between(graph, emitter.linear(fusion.to_attributes, hidden), head_kind, np.float32)
         rated = graph.op("Sigmoid", rated)

@@ -46,6 +46,7 @@ class Graph:
         self._constants: dict[str, NDArray[Any]] = {}
         self._notes: dict[str, str] = {}
         self._foreign: set[str] = set()
+        self._opset = OPSET
         self._written = 0
 
     def input(self, name: str, kind: type[np.generic], shape: Sequence[Dim]) -> Value:
@@ -100,6 +101,10 @@ class Graph:
         }
         return self.op("If", condition, **branches)
 
+    def at_least(self, opset: int) -> None:
+        """Asks for a later version of ONNX's operations than `OPSET`, for something that was not there before."""
+        self._opset = max(self._opset, opset)
+
     def note(self, name: str, content: str) -> None:
         """Something about the graph for whoever opens it; kept in the model's metadata."""
         self._notes[name] = content
@@ -129,6 +134,18 @@ class Graph:
         if numbers:
             parts.append(self.constant(numbers))
         return self.op("Reshape", value, self.op("Concat", *parts, axis=0))
+
+    def sources(self, value: Value) -> frozenset[str]:
+        """The inputs that a tensor depends on; what is written in branches is not looked into."""
+        made = {name: node.input for node in self._nodes for name in node.output}
+        found: set[str] = set()
+        left = [str(value)]
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left += made.get(name, ())
+        return frozenset(entry.name for entry in self._inputs if entry.name in found)
 
     @property
     def weights_bytes(self) -> int:
@@ -202,7 +219,7 @@ class Graph:
         return model
 
     def _domains(self) -> list[onnx.OperatorSetIdProto]:
-        return [helper.make_opsetid("", OPSET), *(helper.make_opsetid(name, 1) for name in sorted(self._foreign))]
+        return [helper.make_opsetid("", self._opset), *(helper.make_opsetid(name, 1) for name in sorted(self._foreign))]
 
     def _branch(
         self, name: str, write: Callable[[], Value], kind: type[np.generic], shape: Sequence[Dim]
@@ -225,12 +242,7 @@ class Graph:
 
 
 def _kind(kind: type[np.generic]) -> int:
-    known: dict[type[np.generic], int] = {
-        np.float32: TensorProto.FLOAT,
-        np.float16: TensorProto.FLOAT16,
-        np.int64: TensorProto.INT64,
-    }
-    return known[kind]
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
 
 
 def _file_name(constants: Collection[str]) -> str:
@@ -242,7 +254,7 @@ def _append(file: BinaryIO, array: NDArray[Any]) -> int:
     """Where it begins."""
     file.write(b"\0" * (-file.tell() % _PAGE_BYTES))
     place = file.tell()
-    file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).view(np.uint8).data)
     return place
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from models.graphs.checkpoint import Array, Weights
 from models.graphs.graph import Graph, Value
-from models.graphs.int8 import QuantisedRows, product_int8, quantise_rows
 from models.graphs.precision import MASKED_HALF, Kind, between, in_kind, number
+from models.graphs.products import PLAIN, Products
 
 MASKED: Final = -1e9
 """Added to a score it leaves nothing of its share."""
@@ -42,7 +42,7 @@ class Layers:
     """
 
     def __init__(
-        self, graph: Graph, weights: Weights, epsilon: float, *, int8: bool = False, kind: Kind = np.float32
+        self, graph: Graph, weights: Weights, epsilon: float, *, products: Products = PLAIN, kind: Kind = np.float32
     ) -> None:
         """Writes nothing yet.
 
@@ -50,15 +50,14 @@ class Layers:
             graph: to add to.
             weights: what layers are named in.
             epsilon: of the norms.
-            int8: whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU.
+            products: how linear maps are written.
             kind: precision of what is multiplied, see `own` and `single`.
         """
         self._graph = graph
         self._weights = weights
         self._epsilon = epsilon
-        self._int8 = int8
+        self._products = products
         self._kind = kind
-        self._rows: dict[Value, QuantisedRows] = {}
 
     def own(self, x: Value) -> Value:
         """Numbers in single precision as products read them."""
@@ -92,19 +91,10 @@ class Layers:
         """
         graph = self._graph
         scaled = (weight.T.astype(np.float64) * scale).astype(np.float32)
-        if self._int8:
-            product = product_int8(graph, self._quantised(x), scaled)
-        else:
-            product = graph.op("MatMul", x, self.constant(scaled))
+        product = self._products.product(graph, x, scaled, self._kind)
         if bias is None:
             return product
         return graph.op("Add", product, self.constant((bias.astype(np.float64) * scale).astype(np.float32)))
-
-    def _quantised(self, x: Value) -> QuantisedRows:
-        """Once for all that read it, as queries, keys and values do."""
-        if x not in self._rows:
-            self._rows[x] = quantise_rows(self._graph, x)
-        return self._rows[x]
 
     def norm(self, name: str, x: Value, *, epsilon: float | None = None, bias: bool = True) -> Value:
         """Over the last axis, in single precision."""

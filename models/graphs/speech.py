@@ -21,6 +21,7 @@ from models.graphs.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, Weights, re
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import AttentionBias, LayerNames, Layers, key_mask, read_last
 from models.graphs.precision import Kind
+from models.graphs.products import PLAIN, Products
 from models.graphs.speech_front import Front, emit_front
 from models.graphs.speech_wavlm import GatedBias, largest_exact_distance
 from models.windows import SAMPLE_RATE_HZ
@@ -93,8 +94,10 @@ class SpeechGraph:
     """Whether they stand side by side; else they are summed."""
     normalised: bool
     """Whether each clip is brought to mean 0 and variance 1 before anything else hears it."""
-    int8: bool = False
-    """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
+    products: Products = PLAIN
+    """How linear maps are written."""
+    front_products: Products = PLAIN
+    """Likewise, of the one behind its convolutions."""
     kind: Kind = np.float32
     """Precision of products and attention in its layers."""
     front_kind: Kind = np.float32
@@ -194,8 +197,8 @@ def emit_speech_encoder(graph: Graph, speech: SpeechGraph, waveform: Value, samp
     """
     shape = speech.shape
     at_front, write = (
-        Layers(graph, speech.weights, shape.layer_norm_eps, int8=speech.int8, kind=kind)
-        for kind in (speech.front_kind, speech.kind)
+        Layers(graph, speech.weights, shape.layer_norm_eps, products=products, kind=kind)
+        for products, kind in ((speech.front_products, speech.front_kind), (speech.products, speech.kind))
     )
     hidden, real, frames = emit_front(graph, speech.front(), at_front, speech.weights, waveform, samples)
     heads = shape.num_attention_heads

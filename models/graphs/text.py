@@ -18,6 +18,7 @@ from models.errors import WeightsError
 from models.graphs.checkpoint import CONFIG_FILE, Weights, read_description
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import read_last
+from models.graphs.products import PLAIN, Products
 from models.graphs.text_bert import BertShape, RobertaShape
 from models.graphs.text_layers import TextLayers, TextShape
 from models.graphs.text_modernbert import ModernBertShape
@@ -42,8 +43,8 @@ class TextGraph:
     """Hidden layers that are read, counted from the last."""
     stacked: bool
     """Whether they stand side by side; else they are summed."""
-    int8: bool = False
-    """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
+    products: Products = PLAIN
+    """How linear maps are written."""
 
     @property
     def dim(self) -> int:
@@ -93,7 +94,7 @@ def emit_text_encoder(graph: Graph, text: TextGraph, tokens: Value, lengths: Val
     Raises:
         WeightsError: the checkpoint lacks a tensor.
     """
-    layers = TextLayers(graph, text.shape, text.weights, tokens, lengths, int8=text.int8)
+    layers = TextLayers(graph, text.shape, text.weights, tokens, lengths, products=text.products)
     shape = (layers.batch, layers.time, text.shape.hidden_size)
     shaped = read_last(graph, text.shape.hidden(layers), text.layers, stacked=text.stacked, shape=shape)
     return graph.op("Slice", shaped, graph.constant([1]), graph.constant([-1]), graph.constant([1]))

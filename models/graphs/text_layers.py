@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from models.graphs.checkpoint import Weights
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import MASKED, Layers, key_mask, places, there
+from models.graphs.products import PLAIN, Products
 from models.modalities import SPECIAL_TOKENS
 
 
@@ -66,7 +67,14 @@ class TextLayers(Layers):
     """Writes the layers of one encoder over one batch of tokens."""
 
     def __init__(
-        self, graph: Graph, shape: TextShape, weights: Weights, tokens: Value, lengths: Value, *, int8: bool = False
+        self,
+        graph: Graph,
+        shape: TextShape,
+        weights: Weights,
+        tokens: Value,
+        lengths: Value,
+        *,
+        products: Products = PLAIN,
     ) -> None:
         """Takes where to write, what, and over which tokens.
 
@@ -76,9 +84,9 @@ class TextLayers(Layers):
             weights: of the encoder.
             tokens: `[batch, time]`, int64.
             lengths: `[batch]`, tokens between the special ones.
-            int8: as for `Layers`.
+            products: as for `Layers`.
         """
-        super().__init__(graph, weights, shape.epsilon, int8=int8)
+        super().__init__(graph, weights, shape.epsilon, products=products)
         self.graph = graph
         self.weights = weights
         self.batch, self.time = graph.size(tokens, 0), graph.size(tokens, 1)

@@ -20,6 +20,7 @@ from models.graphs.checkpoint import CONFIG_FILE, Weights, read_description
 from models.graphs.graph import Graph, Value
 from models.graphs.layers import LayerNames, Layers, read_last
 from models.graphs.precision import Kind
+from models.graphs.products import PLAIN, Products
 from models.windows import ENCODER_HOP_SAMPLES
 
 _EPSILON: Final = 1e-5
@@ -55,8 +56,8 @@ class WhisperGraph:
     """Hidden layers that are read, counted from the last."""
     stacked: bool
     """Whether they stand side by side; else they are summed."""
-    int8: bool = False
-    """Whether linear maps are computed in integers, see `models.graphs.int8`; for ONNX Runtime on a CPU."""
+    products: Products = PLAIN
+    """How linear maps are written."""
     kind: Kind = np.float32
     """Precision of products and attention in its layers."""
     front_kind: Kind = np.float32
@@ -142,7 +143,7 @@ def emit_whisper_layers(graph: Graph, whisper: WhisperGraph, mel: Value, *, coun
     """
     shape = whisper.shape
     at_front, write = (
-        Layers(graph, whisper.weights, _EPSILON, int8=whisper.int8, kind=kind)
+        Layers(graph, whisper.weights, _EPSILON, products=whisper.products, kind=kind)
         for kind in (whisper.front_kind, whisper.kind)
     )
     heads = shape.encoder_attention_heads

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models.compile import CompiledEngine, EngineReport, Order
+from models.compile_cli import _told
 from models.console import main
+from models.engine_report import CompiledEngine, EngineReport
+from models.order import Order
 from tests.fakes.bundles import hearing_bundle, own_checkpoint, tiny_bundle
 from tests.fakes.checkpoints import tiny_checkpoint
+from tests.fakes.corpora import write_tone
 from tests.fakes.weights import LOOSE, MODEL, register_toy, write_files
 
 
@@ -138,6 +141,28 @@ class TestCompile:
         assert [order.hearing.keys() for order, _ in asked] == [{"wavlm", "hubert"}] * 2
         told = capsys.readouterr().err
         assert "whisper (whisper-large-v3) stays outside the engine: clap is not written as a graph" in told
+
+    def test_audio_to_calibrate_with_is_read_from_a_folder(
+        self, asked: list[tuple[Order, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for number in range(4):
+            write_tone(tmp_path / "speech" / f"{number}.wav", seconds=1)
+        command = ["compile", "--bundle", str(tiny_bundle(tmp_path / "tiny").folder), "--target", "tensorrt"]
+        assert main([*command, "--precision", "int8,fp8", "--calibration", str(tmp_path / "speech")]) == 0
+        assert [len(order.audio.pieces) for order, _ in asked if order.audio is not None] == [4, 4]
+        assert main([*command, "--calibration", str(tmp_path / "nowhere")]) == 1
+        assert "nowhere: no such folder" in capsys.readouterr().err
+
+    def test_a_check_of_the_graph_is_no_check_of_the_engine(self) -> None:
+        report = EngineReport(
+            "tensorrt", "int8", "its/file", 9, None, None, 0, 0, 3.0, cached=False, capabilities=("8.9",),
+            calibration="0" * 64, graph_difference=0.004, graph_label_agreement=0.995, graph_rows=200,
+        )  # fmt: skip
+        assert _told(report, checked=False).splitlines()[0] == (
+            "tensorrt int8: compiled in 3.0 s; for compute capability 8.9; no GPU here runs it, so that it is checked "
+            "where it is first used; checked as a graph, not as an engine: largest difference from PyTorch 4.0e-03, "
+            "labels agree in 99.5% of 200 rows"
+        )
 
     @pytest.mark.usefixtures("asked")
     def test_what_was_checked_is_told_in_figures(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import models.compile as compiler
 from models.admission import TOLERANCE
 from models.compile import CompiledEngine, Order, check_engine, compile_engine, write_graph
+from models.engine_places import key_of
 from models.engines import store
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
@@ -49,7 +50,7 @@ def exports(compiled: CompiledBundle, monkeypatch: pytest.MonkeyPatch) -> list[s
     happened: list[str] = []
     graph = KnownGraph(Path(compiled.report.path).read_bytes())
 
-    def export(order: Order) -> KnownGraph:
+    def export(order: Order, _ranges: object) -> KnownGraph:
         happened.append(order.bundle.manifest.name)
         return graph
 
@@ -223,7 +224,7 @@ def test_engines_that_take_other_weights_are_tensorrts(compiled: CompiledBundle)
 def test_integers_are_for_encoders_that_stand_inside(compiled: CompiledBundle) -> None:
     with pytest.raises(EngineError, match="int8 is for encoders that stand inside, and none can"):
         write_graph(Order(compiled.bundle, precision="int8"))
-    with pytest.raises(EngineError, match="members are in fp32 already in int8"):
+    with pytest.raises(EngineError, match="members are in fp32 already in int8 on onnx"):
         Order(compiled.bundle, precision="int8", keep_fp32=("head",))
 
 
@@ -276,8 +277,8 @@ class TestTensorRT:
         assert compile_engine(for_cards(built)).report.cached
 
     def test_other_cards_and_precisions_have_engines_of_their_own(self, built: CompiledBundle, own: Path) -> None:
-        keys = {compiler._key(order) for order in (for_cards(built), for_cards(built, "fp16"), Order(built.bundle))}
-        keys.add(compiler._key(Order(built.bundle, "tensorrt_rtx", capabilities=("8.9",))))
+        keys = {key_of(order) for order in (for_cards(built), for_cards(built, "fp16"), Order(built.bundle))}
+        keys.add(key_of(Order(built.bundle, "tensorrt_rtx", capabilities=("8.9",))))
         assert len(keys) == 4
 
     def test_a_damaged_one_is_built_again(self, built: CompiledBundle, own: Path) -> None:

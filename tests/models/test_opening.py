@@ -37,7 +37,7 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "_driver_is_there", lambda: False)
 
 
-def no_graph(order: Order) -> Graph:
+def no_graph(order: Order, _ranges: object) -> Graph:
     raise EngineError("this ensemble cannot be written: unsupported")
 
 
@@ -89,7 +89,7 @@ def test_torch_needs_no_cache(compiled: CompiledBundle, tmp_path: Path, monkeypa
         ("onyx", "fp32", "auto, tensorrt"),
         ("onnx", "bf16", "use fp32"),
         ("torch", "fp16", "use fp32"),
-        ("tensorrt", "bf16", "use fp32, fp16"),
+        ("cuda", "int8", "use fp32, fp16, bf16"),
         ("auto", "int8", "no engine works here in int8"),
     ],
 )

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.audio_files import SUFFIXES
 from models.emotions import MSP8
-from trainer.audio import SUFFIXES, probe_duration_s
+from trainer.audio import probe_duration_s
 from trainer.corpora.manifest import Corpus, Problem, Utterance
 from trainer.errors import CorpusError
 from trainer.progress import ProgressFactory, no_progress

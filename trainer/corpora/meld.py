@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from trainer.audio import SUFFIXES
+from models.audio_files import SUFFIXES
 from trainer.corpora.clips import Collector, one_hot, require_folder
 from trainer.corpora.manifest import Corpus, Utterance
 from trainer.corpora.tables import Row, read_table

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from models.audio_files import SUFFIXES
 from models.emotions import MSP_NAMES, Attributes
-from trainer.audio import SUFFIXES
 from trainer.corpora.clips import Collector, require_folder
 from trainer.corpora.manifest import Corpus, Utterance
 from trainer.corpora.ratings import NO_AGREEMENT, OTHER, parse_attributes, tally

@@ -15,6 +15,7 @@ from models.agreement import agreement
 from models.audio_batches import pad_audio
 from models.check_clips import CheckClips
 from models.compile import CompiledEngine, Order, compile_engine, write_graph
+from models.engine_places import key_of
 from models.engines.base import Engine, EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.engines.tensorrt_file import EngineRecord, pack_engine, read_engine
@@ -140,7 +141,7 @@ class TestBuilt:
         assert again.report.cached
         assert again.content == single.content
         without = {name: source for name, source in hearing.speech.items() if name != "hubert"}
-        keys = [compiler._key(on_a_card(Hearing(hearing.bundle, own, {}))) for own in (hearing.speech, without)]
+        keys = [key_of(on_a_card(Hearing(hearing.bundle, own, {}))) for own in (hearing.speech, without)]
         assert keys[0] != keys[1]
 
     def test_inspection_shows_what_it_reads(self, hearing: Hearing, half: CompiledEngine) -> None:

@@ -16,6 +16,7 @@ from models.admission import TOLERANCE, admit, check_inputs
 from models.agreement import agreement
 from models.audio_batches import AudioBatch, MelBatch, pad_audio
 from models.compile import CompiledEngine, Order, check_engine, compile_engine, runnable, write_graph
+from models.engine_places import key_of
 from models.engines.base import EngineOutput
 from models.engines.onnx import OnnxEngine
 from models.engines.torch import TorchEngine
@@ -272,7 +273,7 @@ class TestCompiled:
             Order(hearing.bundle, text=hearing.text),
             Order(hearing.bundle, text=hearing.text, speech={**hearing.speech, "hubert": other}),
         ]
-        assert len({compiler._key(order) for order in orders}) == 3
+        assert len({key_of(order) for order in orders}) == 3
 
     def test_an_encoder_of_other_weights_is_not_admitted(
         self, hearing: Hearing, engine: OnnxEngine, tmp_path: Path

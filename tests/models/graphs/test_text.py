@@ -22,6 +22,7 @@ from models.compile import Order, write_graph
 from models.engines.onnx import OnnxEngine
 from models.errors import EngineError, FeatureError, WeightsError
 from models.graphs.ensemble import ensemble_graph
+from models.graphs.products import PLAIN, RowIntegers
 from models.graphs.text import ARCHITECTURES, TextGraph
 from models.modalities import TokenBatch, pad, pad_tokens
 from models.reference import Reference
@@ -62,9 +63,9 @@ def test_a_text_says_the_same_alone_and_in_any_batch(folder: Path) -> None:
 
 
 def test_in_integers_it_says_nearly_the_same_and_alone_what_it_says_in_any_batch(folder: Path) -> None:
-    text = replace(TextGraph.read(folder, layers=4), int8=True)
+    text = replace(TextGraph.read(folder, layers=4), products=RowIntegers())
     tokens = Tokens(folder).encode(TEXTS)
-    together, exact = encoded(text, pad_tokens(tokens)), encoded(replace(text, int8=False), pad_tokens(tokens))
+    together, exact = encoded(text, pad_tokens(tokens)), encoded(replace(text, products=PLAIN), pad_tokens(tokens))
     for row, own in enumerate(tokens):
         real = slice(own.size - 2)
         if not real.stop:
