@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import run_options
 from benchmarks.bullies_result import Phase, bullies_claims, ratio_of
 from benchmarks.bully_clients import SPEED, BulliesJob
 from benchmarks.children import child, complaint
@@ -28,6 +28,7 @@ from benchmarks.live_server import KINDS, MEDUSA, MeasuredServer, ServerKind, me
 from benchmarks.live_speech import TALKERS, plan_talk, spoken_clips
 from benchmarks.long_runs import Progress, stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.report_files import file_stem, new_folder, write_report
 from benchmarks.seconds_bar import seconds_shown
 from benchmarks.soak_watching import when_idle
 from benchmarks.spoken_clips import Clip, CorpusFormatError
@@ -41,7 +42,6 @@ PAIRS: Final = 3
 MINUTES: Final = 1.0
 WARM_UP_S: Final = 10.0
 PATIENCE_S: Final = 60.0
-SEED: Final = 7
 LINES_A_PROCESS: Final = 16
 MOST_CLIPS: Final = 300
 _BULLY: Final = 1_000_000
@@ -87,10 +87,10 @@ async def measure(
         audio[-1].write_bytes(encode(talk.rendered(stream), Encoding.PCM16))
     phases: list[Phase] = []
     environment = overrides(sessions=streams + _SPARE_SESSIONS, language=plan.language)
-    async with measured_server(kind, _new(folder / "server"), environment, config=config) as server:
+    async with measured_server(kind, new_folder(folder / "server"), environment, config=config) as server:
         with progress(f"{streams} streams, alone and not", 2 * pairs * plan.audio_s) as passed:
             for number in range(2 * pairs):
-                own = _new(folder / f"phase-{number}")
+                own = new_folder(folder / f"phase-{number}")
                 phases.append(await _phase(server, audio, plan, own, bullied=bool(number % 2)))
                 passed(plan.audio_s)
                 if server.fault is not None:
@@ -177,7 +177,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
 @click.option(
     "--warm-up", "warm_up_s", type=click.FloatRange(min=0), default=WARM_UP_S, show_default=True, help="Seconds before."
 )
-@click.option("--talkers", type=click.Choice(list(TALKERS)), default="continuous", show_default=True)
+@run_options.talkers
 @click.option(
     "--patience",
     "patience_s",
@@ -186,12 +186,12 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     show_default=True,
     help="Seconds that finals may take after the last audio; then they are missing.",
 )
-@click.option("--corpus", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Clips with refs.tsv.")
-@click.option("--language", default="en", show_default=True, help="Of the clips; empty to detect it.")
-@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True)
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="The server's.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the JSON.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@run_options.corpus
+@run_options.language
+@run_options.seed
+@run_options.config
+@run_options.out
+@run_options.as_json
 def main(
     streams: int,
     pairs: int,
@@ -254,20 +254,11 @@ def main(
         if stated["busy"]:
             console.print(stated["busy"], style="dim", markup=False, highlight=False)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        machine = report["machine"]
-        stem = re.sub(r"[^a-z0-9]+", "-", (machine["gpu"] or f"{machine['cores']} cores").lower()).strip("-")
-        file = out / f"bullies-{stem}.json"
-        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        file = write_report(out, file_stem("bullies", report), report)
         if not as_json:
             click.echo(f"wrote {os.fspath(file)}")
     if not all_hold(claims):
         raise SystemExit(1)
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from benchmarks.job import Job
 from benchmarks.live_clients import READY, SPEECH
 from benchmarks.raw_websocket import EVENTS, LISTEN, Opcode, connected, frame, upgrade
 
@@ -32,7 +33,7 @@ _READ_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class BulliesJob:
+class BulliesJob(Job):
     """What one process of bullies is to do; travels as JSON."""
 
     url: str
@@ -43,19 +44,6 @@ class BulliesJob:
     senders: int = 1
     subscribers: int = 1
     speakers: int = 0
-
-    def to_json(self) -> str:
-        """As the process reads it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: it is not that.
-        """
-        return cls(**json.loads(text))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import run_options
 from benchmarks.chaos_plan import ChaosPlan, Fault
 from benchmarks.chaos_result import ChaosRow, chaos_claims
 from benchmarks.chaos_run import chaos
@@ -25,6 +25,7 @@ from benchmarks.live_server import KINDS, MEDUSA, ServerKind
 from benchmarks.live_speech import spoken_clips
 from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.report_files import file_stem, write_report
 from benchmarks.seconds_bar import seconds_shown
 from benchmarks.spoken_clips import Clip, CorpusFormatError
 from models.errors import ModelsError
@@ -47,7 +48,6 @@ STALLS: Final = 20
 STREAMS: Final = 4
 CALL_S: Final = 30.0
 PATIENCE_S: Final = 60.0
-SEED: Final = 7
 MOST_CLIPS: Final = 300
 INSIDE: Final = "benchmarks.chaos_server"
 
@@ -140,12 +140,12 @@ def _remarks(row: ChaosRow) -> list[str]:
     show_default=True,
     help="Seconds that clients try to come back, and that finals may take.",
 )
-@click.option("--corpus", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Clips with refs.tsv.")
-@click.option("--language", default="en", show_default=True, help="Of the clips; empty to detect it.")
-@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True, help="Of all that is drawn.")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="The server's.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the JSON.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@run_options.corpus
+@run_options.language
+@run_options.seed
+@run_options.config
+@run_options.out
+@run_options.as_json
 def main(
     minutes: float,
     streams: int,
@@ -227,11 +227,7 @@ def main(
         for remark in _remarks(row):
             console.print(remark, style="dim", markup=False, highlight=False)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        machine = report["machine"]
-        stem = re.sub(r"[^a-z0-9]+", "-", (machine["gpu"] or f"{machine['cores']} cores").lower()).strip("-")
-        file = out / f"chaos-{'inside-' if inside else ''}{stem}.json"
-        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        file = write_report(out, file_stem("chaos", report, *(["inside"] if inside else [])), report)
         if not as_json:
             click.echo(f"wrote {os.fspath(file)}")
     if not all_hold(claims):

@@ -8,17 +8,17 @@ the last call does, or early when stdin ends.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 
 from benchmarks.chaos_records import CallRecord, FinalAt, write_calls
+from benchmarks.job import Job
 from benchmarks.live_clients import READY, SPEECH
 from streaming.client import CHUNK_S, ListenClient
 from streaming.errors import CapacityError, ConnectionFailedError, StreamingError
@@ -31,7 +31,7 @@ _BREATH_BOUNDS_S: Final = (0.2, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class CallsJob:
+class CallsJob(Job):
     """What one process of well-behaved clients is to do; travels as JSON."""
 
     url: str
@@ -43,20 +43,6 @@ class CallsJob:
     """How long a client tries to come back, and how long finals may take after the last audio."""
     seed: int
     out: str
-
-    def to_json(self) -> str:
-        """As the process reads it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: it is not that.
-        """
-        values: dict[str, Any] = json.loads(text)
-        return cls(**{**values, "recordings": tuple(values["recordings"])})
 
 
 class _Call:

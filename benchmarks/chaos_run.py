@@ -32,6 +32,7 @@ from benchmarks.hostile_messages import hostile_kinds
 from benchmarks.live_crew import crew
 from benchmarks.live_server import ServerKind, overrides
 from benchmarks.long_runs import Progress, Seconds
+from benchmarks.report_files import new_folder
 from benchmarks.soak_watching import Look, when_idle
 from benchmarks.spoken_clips import Clip
 from streaming.audio.vad import VoiceActivityDetector, make_vad
@@ -80,8 +81,10 @@ async def chaos(
     Raises:
         BenchmarkError: Mosquitto is not installed; server, broker or clients do not start.
     """
-    broker = Broker(_new(folder / "broker"), free_port())
-    said = await asyncio.to_thread(record, clips, plan, _new(folder / "audio"), vad_settings or VadSettings(), vad)
+    broker = Broker(new_folder(folder / "broker"), free_port())
+    said = await asyncio.to_thread(
+        record, clips, plan, new_folder(folder / "audio"), vad_settings or VadSettings(), vad
+    )
     environment = {
         **overrides(sessions=MAX_SESSIONS, language=plan.language),
         "MEDUSA_MQTT__ENABLED": "true",
@@ -90,10 +93,10 @@ async def chaos(
         "MEDUSA_MQTT__PREFIX": PREFIX,
         "MEDUSA_MQTT__TLS": "false",
         "MEDUSA_MQTT__USERNAME": "",
-        "MEDUSA_MQTT__OUTBOX": str(_new(folder / "outbox") / "events.sqlite"),
+        "MEDUSA_MQTT__OUTBOX": str(new_folder(folder / "outbox") / "events.sqlite"),
         **plan.settings,
     }
-    server = ChaosServer(kind, free_port(), _new(folder / "server"), environment, config)
+    server = ChaosServer(kind, free_port(), new_folder(folder / "server"), environment, config)
     run = _Run(plan, broker, server, said, folder)
     await broker.start()
     try:
@@ -190,7 +193,7 @@ class _Run:
         async with crew(
             running.url,
             [paths[line % len(paths)] for line in range(self._plan.streams)],
-            _new(self._folder / "first"),
+            new_folder(self._folder / "first"),
             language=self._plan.language,
             patience_s=self._plan.patience_s,
             streams_a_process=self._plan.streams,
@@ -289,8 +292,3 @@ async def _tick(passed: Seconds) -> None:
         now_s = time.monotonic()
         passed(now_s - last_s)
         last_s = now_s
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder

@@ -58,6 +58,8 @@ class Subscriber:
         """In order of arrival, repetitions included; interims are left out."""
         self.connected: Final = asyncio.Event()
         """Set while the broker knows that this subscriber is there."""
+        self.news: Final = asyncio.Event()
+        """Set by everything that is heard; whoever waits for more clears it."""
 
     async def run(self) -> None:
         """Listens until cancelled."""
@@ -91,6 +93,7 @@ class Subscriber:
         event = heard_of(payload) if isinstance(payload, bytes) else None
         if event is not None:
             self.heard.append(event)
+            self.news.set()
 
 
 def _taking_down(take: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:

@@ -12,15 +12,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
 from benchmarks.bully_clients import SPEED, Tally, fast_sender, stalled_speaker, stalled_subscriber
 from benchmarks.hostile_messages import Afterwards, Attack, hostile
+from benchmarks.job import Job
 from benchmarks.live_clients import READY
 from benchmarks.raw_websocket import authority, connected, upgrade
 
@@ -39,7 +40,7 @@ STALLED_SPEAKERS: Final = "stalled speakers"
 
 
 @dataclass(frozen=True, slots=True)
-class HostileJob:
+class HostileJob(Job):
     """What one process is to do; travels as JSON."""
 
     url: str
@@ -53,19 +54,6 @@ class HostileJob:
     floods: int
     stalled_subscribers: int
     stalled_speakers: int
-
-    def to_json(self) -> str:
-        """As the process reads it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: it is not that.
-        """
-        return cls(**json.loads(text))
 
 
 async def attack(url: str, attack: Attack) -> bool:

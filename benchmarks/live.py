@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
+from benchmarks import run_options
 from benchmarks.errors import BenchmarkError
 from benchmarks.live_measuring import LivePlan, LiveRun
 from benchmarks.live_reference import offline_segments, offline_word_errors
@@ -36,7 +37,6 @@ TARGETS_MS: Final = (500.0, 1500.0)
 MINUTES: Final = 1.0
 WARM_UP_S: Final = 10.0
 PATIENCE_S: Final = 30.0
-SEED: Final = 7
 MOST_STREAMS: Final = 64
 STREAMS_A_PROCESS: Final = 16
 MOST_CLIPS: Final = 300
@@ -118,13 +118,7 @@ async def measure(
 @click.option(
     "--most", type=click.IntRange(min=1), default=MOST_STREAMS, show_default=True, help="Streams that are tried."
 )
-@click.option(
-    "--talkers",
-    type=click.Choice(list(TALKERS)),
-    default="continuous",
-    show_default=True,
-    help="Speech with natural pauses, or as much silence as speech.",
-)
+@run_options.talkers
 @click.option(
     "--minutes", type=click.FloatRange(min=0.05), default=MINUTES, show_default=True, help="Measured in each row."
 )
@@ -139,16 +133,12 @@ async def measure(
     show_default=True,
     help="Seconds that finals may take after the last audio; then they are missing.",
 )
-@click.option(
-    "--corpus",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of clips with refs.tsv; by default the clips that come with MEDUSA live.",
-)
+@run_options.corpus
 @click.option(
     "--clips", "limit", type=click.IntRange(min=1), default=MOST_CLIPS, show_default=True, help="Of a corpus, at most."
 )
-@click.option("--language", default="en", show_default=True, help="Of the clips; empty to detect it.")
-@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True, help="Of orders and pauses.")
+@run_options.language
+@run_options.seed
 @click.option(
     "--streams-a-process",
     type=click.IntRange(min=1),
@@ -156,16 +146,10 @@ async def measure(
     show_default=True,
     help="Clients in one process; none is in the server's.",
 )
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="config.toml of both servers; the defaults by default.",
-)
+@run_options.config
 @click.option("--offline/--no-offline", default=True, help="Compare labels with those of the same audio offline.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder for JSON and pictures."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@run_options.out
+@run_options.as_json
 @click.option(
     "--simulate",
     is_flag=True,

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from benchmarks.job import Job
 from streaming.events import Event, parse_event
 
 
@@ -52,7 +53,7 @@ class StreamRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientsJob:
+class ClientsJob(Job):
     """What one process of clients is to do; travels as JSON."""
 
     url: str
@@ -67,21 +68,6 @@ class ClientsJob:
     seconds after the others it begins."""
     out: str
     """The file to which the records are written, one a line; a last line is the process's own figures."""
-
-    def to_json(self) -> str:
-        """As the process reads it."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: it is not that.
-        """
-        values: dict[str, Any] = json.loads(text)
-        streams = tuple((int(number), str(audio), float(delay_s)) for number, audio, delay_s in values.pop("streams"))
-        return cls(**values, streams=streams)
 
 
 def write_records(path: Path, records: Iterable[StreamRecord], cpu_s: float) -> None:

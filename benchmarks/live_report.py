@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +11,7 @@ from rich.table import Table
 
 from benchmarks.live_picture import latency_picture, processor_picture
 from benchmarks.live_result import LATE_MS, LiveRow
+from benchmarks.report_files import file_stem, write_report
 from trainer.canvas import LIGHT
 
 _NOTHING: Final = "-"
@@ -87,15 +86,6 @@ def remarks(rows: Sequence[LiveRow], settings: dict[str, Any]) -> list[str]:
     return said
 
 
-def file_stem(report: dict[str, Any]) -> str:
-    """`live-` and the machine, in letters that any file system takes; the talkers too where they are not the usual."""
-    machine, talkers = report["machine"], report["settings"]["talkers"]
-    name = machine["gpu"] or f"{machine['cores']} cores"
-    if talkers != "continuous":
-        name += f" {talkers}"
-    return "live-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 def write_files(folder: Path, report: dict[str, Any], rows: Sequence[LiveRow], heading: str) -> list[Path]:
     """Writes the result as JSON and, where any final came, as pictures.
 
@@ -109,9 +99,9 @@ def write_files(folder: Path, report: dict[str, Any], rows: Sequence[LiveRow], h
         TrainerError: matplotlib is not installed.
         OSError: the folder cannot be written.
     """
-    stem = file_stem(report)
-    files = [folder / f"{stem}.json"]
-    files[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    talkers = report["settings"]["talkers"]
+    stem = file_stem("live", report, *([] if talkers == "continuous" else [talkers]))
+    files = [write_report(folder, stem, report)]
     timed = [row for row in rows if row.compute_p95_ms is not None]
     if timed:
         files += [folder / f"{stem}.png", folder / f"{stem}-cpu.png"]

@@ -11,8 +11,8 @@ from typing import Final
 import click
 from rich.console import Console
 
+from benchmarks import run_options
 from benchmarks.errors import BenchmarkError
-from benchmarks.live import SEED
 from benchmarks.live_speech import TALKERS, spoken_clips
 from benchmarks.seconds_bar import seconds_shown
 from benchmarks.service_measuring import measured_times
@@ -79,7 +79,7 @@ SERVICE_TIMES_FILE: Final = "service-times.json"
 )
 @click.option("--greedy", type=click.IntRange(min=2), help="One session more, with so many voices at once.")
 @click.option("--admission/--no-admission", default=True, help="Refuse sessions for which there is no room.")
-@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True, help="Of all that is drawn.")
+@run_options.seed
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),

@@ -18,8 +18,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import run_options
 from benchmarks.claims import Claim, all_hold, claims_table
 from benchmarks.long_runs import Progress
+from benchmarks.report_files import file_stem, write_report
 from benchmarks.seconds_bar import seconds_shown
 from benchmarks.vad_signals import Signal, not_speech
 from models.errors import ModelsError
@@ -165,11 +167,9 @@ def _table(rows: Sequence[QuietRow]) -> Table:
     show_default=True,
     help="Of audio, shared equally by all kinds.",
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="config.toml; the defaults without."
-)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the JSON.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@run_options.config
+@run_options.out
+@run_options.as_json
 def main(minutes: float, config: Path | None, out: Path | None, as_json: bool) -> None:
     """Takes silence, noise, tones and music through the real recogniser, and counts what it makes of them.
 
@@ -188,17 +188,15 @@ def main(minutes: float, config: Path | None, out: Path | None, as_json: bool) -
         "claims": [claim.to_row() for claim in claims],
         **{name: getattr(settings, name).model_dump() for name in ("asr", "vad", "ensemble")},
     }
-    report = json.dumps(written("quiet", stated, [asdict(row) for row in rows]), indent=1)
+    report = written("quiet", stated, [asdict(row) for row in rows])
     if as_json:
-        click.echo(report)
+        click.echo(json.dumps(report, indent=1))
     else:
         console = Console()
         console.print(_table(rows))
         console.print(claims_table(claims))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        file = out / "quiet.json"
-        file.write_text(report + "\n", encoding="utf-8")
+        file = write_report(out, file_stem("quiet", report), report)
         if not as_json:
             click.echo(f"wrote {os.fspath(file)}")
     if not all_hold(claims):

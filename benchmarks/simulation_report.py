@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from benchmarks.report_files import write_report
 from benchmarks.service_table import ServiceTable
 from benchmarks.simulation_picture import simulation_picture
 from benchmarks.simulation_result import Second, SimulationRow
@@ -76,10 +76,10 @@ def write_files(
         TrainerError: matplotlib is not installed.
         OSError: the folder cannot be written.
     """
-    files = [folder / f"{FILE_STEM}.json", folder / f"{FILE_STEM}.png"]
-    files[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    files[1].write_bytes(simulation_picture(seconds, deadline_ms, heading, LIGHT))
-    return files
+    file = write_report(folder, FILE_STEM, report)
+    picture = file.with_suffix(".png")
+    picture.write_bytes(simulation_picture(seconds, deadline_ms, heading, LIGHT))
+    return [file, picture]
 
 
 def _latencies(row: SimulationRow) -> tuple[float | None, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -17,6 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import run_options
 from benchmarks.claims import all_hold, claims_table
 from benchmarks.errors import BenchmarkError
 from benchmarks.live_measuring import LivePlan, LiveRun
@@ -24,6 +24,7 @@ from benchmarks.live_server import KINDS, MEDUSA
 from benchmarks.live_speech import TALKERS, spoken_clips
 from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
+from benchmarks.report_files import file_stem, new_folder, write_report
 from benchmarks.seconds_bar import seconds_shown
 from benchmarks.soak_picture import soak_picture
 from benchmarks.soak_result import BLOCK_S, SoakRow, soak_claims
@@ -43,7 +44,6 @@ LOAD: Final = 0.7
 SEARCH_MINUTES: Final = 0.5
 TARGET_MS: Final = 500.0
 PATIENCE_S: Final = 30.0
-SEED: Final = 7
 MOST_STREAMS: Final = 64
 MOST_CLIPS: Final = 300
 _SEARCH_WARM_UP_S: Final = 10.0
@@ -76,9 +76,9 @@ async def _run(
     with stopped_by_sigterm():
         if search is not None:
             how, target_ms, share = search
-            found = await capacity(clips, how, target_ms, _new(folder / "search"), config)
+            found = await capacity(clips, how, target_ms, new_folder(folder / "search"), config)
             plan = replace(plan, streams=max(1, int(share * found)))
-        row, looks = await soak(KINDS[MEDUSA], clips, plan, _new(folder / "soak"), seconds_shown, config=config)
+        row, looks = await soak(KINDS[MEDUSA], clips, plan, new_folder(folder / "soak"), seconds_shown, config=config)
     return plan, found, row, looks
 
 
@@ -147,7 +147,7 @@ def _number(value: float | None) -> str:
     show_default=True,
     help="Seconds of calls before those that count.",
 )
-@click.option("--talkers", type=click.Choice(list(TALKERS)), default="continuous", show_default=True)
+@run_options.talkers
 @click.option(
     "--patience",
     "patience_s",
@@ -156,14 +156,12 @@ def _number(value: float | None) -> str:
     show_default=True,
     help="Seconds that finals may take after a call's last audio; then they are missing.",
 )
-@click.option("--corpus", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Clips with refs.tsv.")
-@click.option("--language", default="en", show_default=True, help="Of the clips; empty to detect it.")
-@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True)
-@click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="The server's config.toml."
-)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the JSON and the picture.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@run_options.corpus
+@run_options.language
+@run_options.seed
+@run_options.config
+@run_options.out
+@run_options.as_json
 def main(
     minutes: float,
     streams: int | None,
@@ -234,18 +232,10 @@ def main(
 
 
 def _write(folder: Path, report: dict[str, Any], row: SoakRow, looks: Sequence[Look], heading: str) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    machine = report["machine"]
-    stem = "soak-" + re.sub(r"[^a-z0-9]+", "-", (machine["gpu"] or f"{machine['cores']} cores").lower()).strip("-")
-    files = [folder / f"{stem}.json", folder / f"{stem}.png"]
-    files[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    files[1].write_bytes(soak_picture(row, looks, heading, LIGHT))
-    return files
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+    file = write_report(folder, file_stem("soak", report), report)
+    picture = file.with_suffix(".png")
+    picture.write_bytes(soak_picture(row, looks, heading, LIGHT))
+    return [file, picture]
 
 
 if __name__ == "__main__":

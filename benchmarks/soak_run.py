@@ -15,6 +15,7 @@ from benchmarks.live_result import Span
 from benchmarks.live_server import ServerKind, measured_server, overrides
 from benchmarks.live_speech import TAIL_S, Talker, plan_talk
 from benchmarks.long_runs import Progress
+from benchmarks.report_files import new_folder
 from benchmarks.soak_calls import Calls, plan_calls
 from benchmarks.soak_result import Idle, SoakRow, soak_row
 from benchmarks.soak_watching import LOOK_EVERY_S, Look, keep_looking, when_idle
@@ -84,11 +85,11 @@ async def soak(
     environment = overrides(sessions=max(_DEFAULT_SESSIONS, plan.streams + _SPARE_SESSIONS), language=plan.language)
     processes = -(-plan.streams // LINES_A_PROCESS)
     looks: list[Look] = []
-    async with measured_server(kind, _new(folder / "server"), environment, config=config) as server:
+    async with measured_server(kind, new_folder(folder / "server"), environment, config=config) as server:
         async with crew(
             server.url,
             [first] * plan.streams,
-            _new(folder / "first"),
+            new_folder(folder / "first"),
             language=plan.language,
             patience_s=plan.patience_s,
             streams_a_process=LINES_A_PROCESS,
@@ -98,7 +99,7 @@ async def soak(
         async with crew(
             server.url,
             audio,
-            _new(folder / "clients"),
+            new_folder(folder / "clients"),
             language=plan.language,
             patience_s=plan.patience_s,
             streams_a_process=-(-len(audio) // processes),
@@ -144,8 +145,3 @@ def _cut(path: Path, seconds: float, to: Path) -> Path:
     with path.open("rb") as whole:
         to.write_bytes(whole.read(samples * SPEECH.encoding.sample_bytes))
     return to
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder

@@ -113,27 +113,26 @@ class LiveSessions:
         """Sessions that wait for a connection."""
         return len(self._parked)
 
-    def make_room(self) -> None:
-        """Makes sure of a place.
+    def check_room(self) -> None:
+        """Returns if there is a place, or one that a parked session would give up.
 
         Raises:
             CapacityError: all are taken by sessions with a connection.
         """
-        if len(self._inside) < self._limit:
-            return
-        if not self._parked:
+        if len(self._inside) >= self._limit and not self._parked:
             raise CapacityError(
                 f"all {self._limit} sessions are taken: try again later, or raise [server] max_sessions"
             )
-        self._end_soon(next(iter(self._parked.values())), DISCONNECTED, self._patience.usual_s)
 
     def enter(self, runner: SessionRunner) -> LiveSession:
         """Takes a place for a session whose connection is there.
 
         Raises:
-            CapacityError: see `make_room`.
+            CapacityError: see `check_room`.
         """
-        self.make_room()
+        self.check_room()
+        if len(self._inside) >= self._limit:
+            self._end_soon(next(iter(self._parked.values())), DISCONNECTED, self._patience.usual_s)
         resume = None
         if self._resume_s:
             resume = ResumeInfo(token=secrets.token_urlsafe(_TOKEN_BYTES), within_s=self._resume_s)

@@ -150,7 +150,7 @@ class LiveService:
             raise CapacityError(_STOPPING)
         if self._recognizer is None or self._batcher is None:
             raise CapacityError("the server is warming up: try again in a few seconds")
-        self.sessions.make_room()
+        self.sessions.check_room()
         self._batcher.check_room(len(self.sessions))
         session = Session(
             session_id,

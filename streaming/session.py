@@ -30,6 +30,7 @@ from streaming.events import (
     SessionStarted,
     Totals,
 )
+from streaming.pace import Haste
 from streaming.recognition.degradation import Degradation
 from streaming.recognition.request import RecognitionOutcome
 from streaming.segment import Speaker
@@ -38,8 +39,6 @@ __all__ = ["Action", "Discard", "Emit", "Promote", "Session", "Submit"]
 
 AGENT_ROLE: Final = "agent"
 """Transcribed, and scored only if `[roles] score_agents` says so."""
-HASTE_S: Final = 3.0
-"""How far audio may be ahead of the clock and still count as live: messages may be long, and lines may bunch them."""
 _STEP_S: Final = 0.1
 """Longer messages are heard in such steps, so that events and interims fall where they would in a live stream."""
 
@@ -118,7 +117,7 @@ class Session:
             for index, role in enumerate(roles)
         )
         self._received = 0
-        self._begun_s: float | None = None
+        self._haste: Final = Haste()
         self._repair_reported = False
         self._reason = ""
         self._state = _State.NEW
@@ -169,7 +168,7 @@ class Session:
         for piece in self._steps(audio):
             self._received += piece.shape[1]
             self._outbox.clock_s = self._received / self._audio.rate_hz
-            self._outbox.hasty = self._is_hasty(now_s)
+            self._outbox.hasty = self._haste.heard(piece.shape[1] / self._audio.rate_hz, now_s)
             self._arrivals.record(self._outbox.clock_s, now_s)
             for channel, samples in zip(self._channels, piece, strict=True):
                 channel.hear(samples, now_s)
@@ -278,12 +277,6 @@ class Session:
             channel.abandon(message, now_s)
         self._end_when_done()
         return self._outbox.take()
-
-    def _is_hasty(self, now_s: float) -> bool:
-        """Whether more was heard than can have been said since the session began."""
-        if self._begun_s is None:
-            self._begun_s = now_s
-        return self._outbox.clock_s - (now_s - self._begun_s) > HASTE_S
 
     def _steps(self, audio: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         step = max(1, round(_STEP_S * self._audio.rate_hz))

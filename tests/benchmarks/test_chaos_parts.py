@@ -111,8 +111,9 @@ async def test_a_subscriber_has_everything_in_order_although_the_broker_went_awa
             await broker.start()
             await publish(broker.port, source.interim().to_json(), "no event", *events[2:])
             async with asyncio.timeout(PATIENCE_S):
-                while len({event.seq for event in subscriber.heard}) < 4:  # noqa: ASYNC110 - it tells nobody
-                    await asyncio.sleep(0.02)
+                while len({event.seq for event in subscriber.heard}) < 4:
+                    subscriber.news.clear()
+                    await subscriber.news.wait()
     finally:
         await broker.stop()
 

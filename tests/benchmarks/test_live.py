@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from benchmarks import live
 from benchmarks.live_clients import send_in_time
 from benchmarks.live_reference import offline_segments, offline_word_errors
-from benchmarks.live_report import file_stem
 from benchmarks.live_server import ServerKind
+from benchmarks.report_files import file_stem
 from benchmarks.spoken_clips import Clip
 from streaming.audio.codecs import Encoding, encode
 from streaming.config import Settings
@@ -125,17 +125,15 @@ def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "talkers", "stem"),
+    ("gpu", "particulars", "stem"),
     [
-        (None, "continuous", "live-2-cores"),
-        (None, "conversation", "live-2-cores-conversation"),
-        ("NVIDIA H200", "continuous", "live-nvidia-h200"),
+        (None, [], "live-2-cores"),
+        (None, ["conversation"], "live-2-cores-conversation"),
+        ("NVIDIA H200", [], "live-nvidia-h200"),
     ],
 )
-def test_files_are_named_for_the_machine(gpu: str | None, talkers: str, stem: str) -> None:
-    report: dict[str, Any] = {"machine": {"gpu": gpu, "cores": 2}, "settings": {"talkers": talkers}}
-
-    assert file_stem(report) == stem
+def test_files_are_named_for_the_machine(gpu: str | None, particulars: list[str], stem: str) -> None:
+    assert file_stem("live", {"machine": {"gpu": gpu, "cores": 2}}, *particulars) == stem
 
 
 def test_the_largest_number_is_looked_for_once_for_all_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

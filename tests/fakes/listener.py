@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import queue
 from collections.abc import AsyncIterator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -31,6 +29,7 @@ from streaming.events import (
     Totals,
     TranscriptEvent,
 )
+from tests.fakes.elsewhere import elsewhere
 from tests.fakes.events import MOMENT, EventSource
 
 SEGMENT_SAMPLES: Final = 1600
@@ -236,19 +235,5 @@ async def a_listener(endings: Iterable[Ending] = (), *, resumable: bool = True) 
 @contextlib.contextmanager
 def a_listener_elsewhere(endings: Iterable[Ending] = ()) -> Iterator[FakeListener]:
     """Such a server on a thread of its own, for tests of programs that run their own event loop."""
-    started: queue.Queue[tuple[FakeListener, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        async with a_listener(endings) as listener:
-            started.put((listener, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    with ThreadPoolExecutor(1) as executor:
-        done = executor.submit(asyncio.run, run())
-        listener, loop, stop = started.get(timeout=_PATIENCE_S)
-        try:
-            yield listener
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            done.result(_PATIENCE_S)
+    with elsewhere(a_listener(endings)) as listener:
+        yield listener

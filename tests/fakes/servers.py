@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from streaming.audio.codecs import Encoding
@@ -18,6 +16,7 @@ from streaming.events import Event
 from streaming.recognition.recognizer import Recognizer
 from streaming.server import RunningServer, running_server
 from streaming.sinks.base import Sink
+from tests.fakes.elsewhere import elsewhere
 from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.vad import LoudnessVad
 
@@ -80,19 +79,5 @@ async def converse(server: RunningServer, data: bytes, audio: AudioFormat = SPEE
 @contextlib.contextmanager
 def a_server_elsewhere(recognizer: Recognizer | None = None, **server: Any) -> Iterator[RunningServer]:
     """A server on a thread of its own, for tests of programs that run their own event loop."""
-    started: queue.Queue[tuple[RunningServer, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        async with a_server(recognizer, **server) as running:
-            started.put((running, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    with ThreadPoolExecutor(1) as executor:
-        done = executor.submit(asyncio.run, run())
-        running, loop, stop = started.get(timeout=PATIENCE_S)
-        try:
-            yield running
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            done.result(PATIENCE_S)
+    with elsewhere(a_server(recognizer, **server)) as running:
+        yield running

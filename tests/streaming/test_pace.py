@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streaming.client import ListenClient
 from streaming.errors import ProtocolError
 from streaming.events import SessionEnded
-from streaming.pace import UNLIMITED, AudioPace
+from streaming.pace import UNLIMITED, AudioPace, Haste
 from tests.fakes.servers import SPEECH, a_server, all_events, converse
 from tests.fakes.shell import pcm, silence, speech
 
@@ -55,6 +55,44 @@ def test_silence_on_the_wire_is_credit_up_to_the_burst_and_no_further() -> None:
 
 def test_without_a_limit_nothing_waits() -> None:
     assert UNLIMITED.ahead_s(1e9, 0.0) == 0
+
+
+def hurried(haste: Haste, seconds: float, *, speed: float, start_s: float) -> list[bool]:
+    """What a second of audio at a time was taken for."""
+    return [haste.heard(1.0, start_s + second / speed) for second in range(round(seconds))]
+
+
+def test_audio_at_the_pace_of_speech_is_live() -> None:
+    assert not any(hurried(Haste(), 600, speed=1.0, start_s=0))
+
+
+def test_audio_that_is_faster_is_in_a_hurry_for_as_long_as_it_is() -> None:
+    assert all(hurried(Haste(), 600, speed=4.0, start_s=0)[10:])
+
+
+def test_whoever_began_with_a_recording_and_goes_on_live_is_live_after_a_while() -> None:
+    haste = Haste()
+    at_first = [haste.heard(1.0, 0.0) for _ in range(30)]
+
+    afterwards = hurried(haste, 120, speed=1.0, start_s=1.0)
+
+    assert at_first[-1]
+    assert not any(afterwards[60:])
+
+
+def test_what_a_broken_line_held_up_is_live_and_what_follows_it_too() -> None:
+    haste = Haste()
+    hurried(haste, 10, speed=1.0, start_s=0)
+
+    assert not any(haste.heard(1.0, 30.0) for _ in range(20))
+    assert not any(hurried(haste, 60, speed=1.0, start_s=31.0))
+
+
+def test_an_hour_of_silence_is_no_licence_for_an_hour_in_a_hurry() -> None:
+    haste = Haste()
+    haste.heard(1.0, 0.0)
+
+    assert haste.heard(3600.0, 3600.0)
 
 
 async def test_audio_that_comes_too_fast_waits_and_none_is_lost() -> None:

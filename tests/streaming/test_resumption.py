@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from streaming.client import EventsClient, ListenClient
+from streaming.errors import CapacityError
 from streaming.events import Event, SessionEnded, SessionResumed, SessionStarted, parse_event
+from streaming.recognition.request import RecognitionRequest, RecognitionResult
 from streaming.server import RunningServer
 from tests.fakes.calls import BYTES_PER_SAMPLE, CALL, CHUNK_BYTES, plain, turns
 from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.servers import PATIENCE_S, SPEECH, a_server, all_events, converse, until
-from tests.fakes.shell import pcm, speech
+from tests.fakes.shell import pcm, silence, speech
 
 
 def started(event: Event) -> SessionStarted:
@@ -324,3 +327,29 @@ async def test_a_finished_client_is_never_resumed_by_chance() -> None:
 
         assert len(server.service.sessions) == 0
         assert server.service.sessions.parked == 0
+
+
+async def test_a_session_that_is_refused_takes_no_waiting_session_its_place() -> None:
+    clock = [0.0]
+
+    class Slow(FakeRecognizer):
+        """Takes a clock's time and nobody's."""
+
+        def recognize(self, batch: Sequence[RecognitionRequest]) -> list[RecognitionResult]:
+            clock.append(clock[-1] + 30.0)
+            return super().recognize(batch)
+
+    async with a_server(Slow(), max_sessions=1, clock=lambda: clock[-1]) as server:
+        async with new_session(server) as socket:
+            first = await next_event(socket)
+            await socket.send(pcm(speech(0.7), silence(1.0)))
+            while (await next_event(socket)).type != "emotion":
+                pass
+            socket.transport.abort()
+        await parked(server)
+        with pytest.raises(CapacityError, match="everybody's finals late"):
+            await converse(server, CALL)
+        async with resumed(server, token_of(first), after=1) as socket:
+            hello = await next_event(socket)
+
+    assert hello.type == "session.resumed"

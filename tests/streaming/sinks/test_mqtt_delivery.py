@@ -62,6 +62,10 @@ async def heard_until(heard: Heard, type_: str) -> list[dict[str, Any]]:
     return messages
 
 
+AGAIN_S = 0.02
+"""Before a subscriber looks for its broker again."""
+
+
 class DurableSubscriber:
     """Reconnects for as long as it takes; the broker keeps for it what it misses meanwhile."""
 
@@ -84,7 +88,8 @@ class DurableSubscriber:
                 client._queue.qsize()
             ):  # received, acknowledged, and forgotten by the client when its connection broke
                 self._take(client._queue.get_nowait())
-            await asyncio.sleep(0.02)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), AGAIN_S)
 
     def _take(self, message: aiomqtt.Message) -> None:
         self.seqs.append(payload(message)["seq"])
