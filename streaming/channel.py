@@ -16,6 +16,7 @@ from streaming.arrivals import Arrivals
 from streaming.audio.resample import StreamResampler
 from streaming.audio.segmenter import (
     FRAME_SAMPLES,
+    CutPlanned,
     Segmenter,
     SegmentEvent,
     SpeechEnded,
@@ -150,8 +151,8 @@ class Channel:
         match event:
             case SpeechStarted():
                 self._start(event)
-            case SpeechPaused() if self._open is not None:
-                self._open.pause(self._stretch(event.start_sample, event.end_sample), self._known)
+            case SpeechPaused() | CutPlanned() if self._open is not None:
+                self._open.foresee(self._stretch(event.start_sample, event.end_sample), self._known)
             case SpeechResumed() if self._open is not None:
                 self._open.resume()
             case SpeechEnded() if self._open is not None:

@@ -71,9 +71,9 @@ class _Ending:
 class Segment:
     """The recognition of one segment.
 
-    While it is open it asks for interims, one at a time, and for a speculative final at each pause. Once it has ended
-    it waits for exactly one answer: the speculative one if that covers the same audio, else a final of its own. An
-    interim that fails or is shed is only missed; a final that fails becomes an `error` event.
+    While it is open it asks for interims, one at a time, and for a speculative final wherever it may end soon. Once it
+    has ended it waits for exactly one answer: the speculative one if that covers the same audio, else a final of its
+    own. An interim that fails or is shed is only missed; a final that fails becomes an `error` event.
     """
 
     def __init__(self, number: int, start_sample: int, *, speaker: Speaker, outbox: Outbox, tally: Tally) -> None:
@@ -106,12 +106,17 @@ class Segment:
         if words or self._speaker.scored:
             self._interim = (self._submit(RequestKind.INTERIM, stretch, known, words=words), stretch)
 
-    def pause(self, stretch: Stretch, known: Known) -> None:
-        """Speech paused: asks for what becomes the final if the pause becomes the end."""
-        self._ahead = (self._submit(RequestKind.SPECULATIVE, stretch, known), stretch)
+    def foresee(self, stretch: Stretch, known: Known) -> None:
+        """Speech paused or is about to be cut: asks for what becomes the final if the segment ends there.
+
+        Not of audio that is ahead of the clock: nobody waits through its silences.
+        """
+        self.resume()
+        if not self._outbox.hasty:
+            self._ahead = (self._submit(RequestKind.SPECULATIVE, stretch, known), stretch)
 
     def resume(self) -> None:
-        """Speech went on: what was computed ahead is void."""
+        """Speech went on: what was computed ahead, if anything was, is void."""
         if self._ahead is not None and self._answer is None:
             self._outbox.discard(self._ahead[0])
         self._ahead = None

@@ -24,6 +24,10 @@ FRAME_SAMPLES: Final = 320
 
 _CUT_FROM: Final = 2 / 3
 """Over-long speech is cut in what lies behind this share of it."""
+_CUT_PLANNED_S: Final = 2.0
+"""Where it will be cut is settled this long before, so that the answer is there when it is."""
+_CUT_PLANNED_SHARE: Final = 1 / 6
+"""But not earlier than this share of the longest segment before its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,15 @@ class SpeechPaused:
 
 
 @dataclass(frozen=True, slots=True)
+class CutPlanned:
+    """Speech has nearly reached its longest; if it goes on without a pause, the segment ends just here."""
+
+    segment: int
+    start_sample: int
+    end_sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechResumed:
     """The pause was not the end."""
 
@@ -63,7 +76,7 @@ class SpeechEnded:
     reason: Literal["silence", "max_length", "stream_end"]
 
 
-SegmentEvent = SpeechStarted | SpeechPaused | SpeechResumed | SpeechEnded
+SegmentEvent = SpeechStarted | SpeechPaused | CutPlanned | SpeechResumed | SpeechEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +104,9 @@ class Segmenter:
     A segment opens after `start_ms` of speech without a gap and `min_segment_ms` of it within `max_segment_s`. It
     pauses after `pause_ms` of silence, resumes after `start_ms` of speech, and ends after `endpoint_ms` of silence, or
     what the speaker's own pauses ask for between `endpoint_min_ms` and `endpoint_max_ms`: each segment keeps the
-    endpoint that was known when it opened. What lies between two segments is heard once: a pre-roll never reaches into
-    the segment before.
+    endpoint that was known when it opened. Speech that reaches `max_segment_s` is cut in the quietest place of its
+    last third, which is settled a little before and void if speech pauses after all. What lies between two segments is
+    heard once: a pre-roll never reaches into the segment before.
     """
 
     def __init__(self, settings: VadSettings) -> None:
@@ -112,6 +126,9 @@ class Segmenter:
         self._pre_roll = _samples(settings.pre_roll_ms)
         self._post_roll = min(_samples(settings.post_roll_ms), self._pause)
         self._longest = round(settings.max_segment_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES * FRAME_SAMPLES
+        self._plan_from = self._longest - min(
+            round(_CUT_PLANNED_S * SAMPLE_RATE_HZ), int(self._longest * _CUT_PLANNED_SHARE)
+        )
         self._history = AudioHistory()
         self._state = _State.SILENT
         self._segment = 0
@@ -123,6 +140,8 @@ class Segmenter:
         self._speech_end = 0
         self._free_from = 0
         """Where the segment before ended."""
+        self._cut_at: int | None = None
+        """Where the open segment is to be cut if it does not pause first."""
         self._fell_silent: int | None = None
         """Where the speech of a segment that silence ended was over, until it is known whether it goes on."""
         self._cut_open_until = 0
@@ -209,6 +228,7 @@ class Segmenter:
                 self._count(is_speech)
                 if not is_speech and self._position - self._speech_end >= self._pause:
                     self._state = _State.PAUSED
+                    self._cut_at = None
                     events.append(SpeechPaused(self._segment, self._start, self._pause_end()))
                 self._cut_if_long(events)
             case _State.PAUSED:
@@ -256,17 +276,24 @@ class Segmenter:
         return min(self._speech_end + self._post_roll, self._position, self._start + self._longest)
 
     def _cut_if_long(self, events: list[SegmentEvent]) -> None:
-        while self._state is _State.SPEAKING and self._position - self._start >= self._longest:
-            self._cut(events)
+        while self._state is _State.SPEAKING and self._position - self._start >= self._plan_from:
+            if self._cut_at is None:
+                self._cut_at = self._quietest_place()
+                events.append(CutPlanned(self._segment, self._start, self._cut_at))
+            if self._position - self._start < self._longest:
+                return
+            self._cut(self._cut_at, events)
         if self._state is _State.PAUSED and self._position - self._start >= self._longest:
             self._end(self._pause_end(), "max_length", events)
             self._cut_open_until = self._speech_end + self._endpoint
 
-    def _cut(self, events: list[SegmentEvent]) -> None:
+    def _quietest_place(self) -> int:
         first = self._start + int(self._longest * _CUT_FROM) // FRAME_SAMPLES * FRAME_SAMPLES
-        audio = self._history.between(first, self._start + self._longest)
+        audio = self._history.between(first, min(self._position, self._start + self._longest))
         frames = audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-        cut = first + quietest_frame(frames) * FRAME_SAMPLES
+        return first + quietest_frame(frames) * FRAME_SAMPLES
+
+    def _cut(self, cut: int, events: list[SegmentEvent]) -> None:
         self._end(cut, "max_length", events)
         if self._speech_end > cut:
             self._start = cut
@@ -279,6 +306,7 @@ class Segmenter:
     ) -> None:
         events.append(SpeechEnded(self._segment, self._start, end, reason))
         self._free_from = end
+        self._cut_at = None
         self._silence()
 
     def _silence(self) -> None:

@@ -266,13 +266,37 @@ class TestSpeculation:
     def test_it_is_replaced_when_speech_ended_elsewhere(self) -> None:
         outbox = Outbox("call-7")
         segment = make_segment(outbox)
-        segment.pause(stretch(0, 8000), NOTHING_KNOWN)
+        segment.foresee(stretch(0, 8000), NOTHING_KNOWN)
         outbox.take()
         segment.end(stretch(0, 8320), "stream_end", NOTHING_KNOWN, 2.0)
         discard, submit = (action for action in outbox.take() if not isinstance(action, Emit))
         assert discard == Discard(1)
         assert isinstance(submit, Submit)
         assert (submit.request.kind, len(submit.request.samples)) == (FINAL, 8320)
+
+    def test_speech_that_is_about_to_be_cut_asks_ahead_and_is_told_at_the_cut(self) -> None:
+        talk = make_shell(interim=False)
+        talk.live(silence(0.5), speech(14.0))
+        ahead = only(talk, SPECULATIVE)
+        talk.answer(ahead)
+        assert types_of(talk) == ["speech.started"]
+        talk.live(speech(1.5))
+        assert types_of(talk) == ["speech.started", "speech.ended", "transcript", "emotion"]
+        (ended,) = talk.of_type("speech.ended")
+        assert (ended.reason, ended.end_s - ended.start_s) == ("max_length", len(ahead.samples) / 16_000)
+        assert len(talk.submitted) == 1
+
+    def test_a_pause_before_the_cut_asks_for_its_own_end_instead(self) -> None:
+        talk = make_shell(interim=False)
+        talk.live(silence(0.5), speech(13.6))
+        cut = only(talk, SPECULATIVE)
+        talk.live(silence(0.3))
+        assert talk.discarded == [cut.request_id]
+        talk.answer(cut, "stale")
+        talk.live(silence(0.7))
+        talk.answer_all()
+        assert [event.committed for event in transcripts(talk)] == ["well then"]
+        assert [event.reason for event in talk.of_type("speech.ended")] == ["silence"]
 
     def test_audio_that_came_at_once_asks_for_its_finals_alone(self) -> None:
         talk = make_shell(interim=False)

@@ -472,6 +472,15 @@ class TestHaste:
         assert shell.submitted
         assert all(request.hasty for request in shell.submitted)
 
+    def test_it_asks_for_nothing_ahead(self) -> None:
+        shell = make_shell(interim=False)
+        data = pcm(silence(4), speech(2), silence(1), speech(16), silence(1))
+        for start in range(0, len(data), 3200):
+            shell.hear(data[start : start + 3200])
+
+        assert {request.kind for request in shell.submitted} == {RequestKind.FINAL}
+        assert shell.discarded == []
+
     def test_what_a_broken_line_held_up_is_not(self) -> None:
         shell = make_shell()
         shell.live(silence(0.5))

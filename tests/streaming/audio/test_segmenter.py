@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streaming.audio.segmenter import (
     FRAME_SAMPLES,
+    CutPlanned,
     Segmenter,
     SegmentEvent,
     SpeechEnded,
@@ -157,32 +158,67 @@ def test_speech_after_a_flush_is_another_segment_that_begins_where_the_last_ende
     assert segmenter.push(audio(20), speech("#20")) == [SpeechStarted(2, 1000 * MS)]
 
 
+def quiet_in(*stretches: tuple[int, int, float], frames: int = 100) -> NDArray[np.float32]:
+    """Loud frames, and others from and to so many of such a level."""
+    loud = np.full((frames, FRAME_SAMPLES), 0.5, dtype=np.float32)
+    for start, end, level in stretches:
+        loud[start:end] = level
+    return loud
+
+
 def test_over_long_speech_is_cut_at_the_quietest_point_of_its_last_third() -> None:
-    segmenter, frames = Segmenter(SETTINGS), np.full((100, FRAME_SAMPLES), 0.5, dtype=np.float32)
-    frames[30:40] = 0.0  # quieter, but too early
-    frames[80:87] = 0.1
-    frames[95] = 0.0  # quieter, but too short
-    events = segmenter.push(frames, speech("#100"))
-    cut = events[1].end_sample if isinstance(events[1], SpeechEnded) else -1
-    assert 80 * FRAME_SAMPLES < cut < 87 * FRAME_SAMPLES
-    assert events == [SpeechStarted(1, 0), SpeechEnded(1, 0, cut, "max_length"), SpeechStarted(2, cut)]
+    quieter_but_too_early, quieter_but_too_short, quieter_but_too_late = (30, 40, 0.0), (81, 82, 0.0), (90, 100, 0.0)
+    frames = quiet_in(quieter_but_too_early, (70, 77, 0.1), quieter_but_too_short, quieter_but_too_late)
+    events = Segmenter(SETTINGS).push(frames, speech("#100"))
+    cut = events[1].end_sample if isinstance(events[1], CutPlanned) else -1
+    assert 70 * FRAME_SAMPLES < cut < 77 * FRAME_SAMPLES
+    assert events == [
+        SpeechStarted(1, 0),
+        CutPlanned(1, 0, cut),
+        SpeechEnded(1, 0, cut, "max_length"),
+        SpeechStarted(2, cut),
+    ]
+
+
+def test_a_cut_is_planned_a_sixth_of_the_longest_segment_before_but_never_more_than_two_seconds() -> None:
+    for longest_s, planned_s in ((2.0, 1.68), (30.0, 28.0)):
+        segmenter = Segmenter(SETTINGS.model_copy(update={"max_segment_s": longest_s}))
+        frames = round(planned_s * 50)
+        assert [type(event) for event in segmenter.push(noise(frames - 1), np.ones(frames - 1))] == [SpeechStarted]
+        assert [type(event) for event in segmenter.push(noise(1), np.ones(1))] == [CutPlanned]
+
+
+def test_a_pause_makes_a_planned_cut_void_and_what_follows_it_plans_another() -> None:
+    frames = quiet_in((70, 77, 0.1), (85, 97, 0.0))
+    events = Segmenter(SETTINGS).push(frames, speech("#85 .12 #3"))
+    first, paused, second, end = events[1], events[2], events[4], events[5]
+    assert isinstance(first, CutPlanned)
+    assert paused == SpeechPaused(1, 0, 1860 * MS)
+    assert isinstance(second, CutPlanned)
+    assert 85 * FRAME_SAMPLES < second.end_sample < 97 * FRAME_SAMPLES
+    assert end == SpeechEnded(1, 0, second.end_sample, "max_length")
+
+
+def test_speech_that_ends_behind_a_planned_cut_ends_where_it_does() -> None:
+    chosen = SETTINGS.model_copy(update={"max_segment_s": 4.0})
+    assert [event for event in run("#170 .40", chosen) if not isinstance(event, CutPlanned)] == run("#170 .40", LONG)
+
+
+SLOW_TO_PAUSE = SETTINGS.model_copy(update={"pause_ms": 500})
 
 
 def test_a_cut_within_a_gap_leaves_no_empty_segment_behind() -> None:
-    segmenter, frames = Segmenter(SETTINGS), np.full((140, FRAME_SAMPLES), 0.5, dtype=np.float32)
-    frames[92:] = 0.0
-    events = segmenter.push(frames, speech("#92 .48"))
-    assert [type(event) for event in events] == [SpeechStarted, SpeechEnded]
+    events = Segmenter(SLOW_TO_PAUSE).push(quiet_in((82, 140, 0.0), frames=140), speech("#82 .58"))
+    assert [type(event) for event in events] == [SpeechStarted, CutPlanned, SpeechEnded]
 
 
 def test_a_short_word_after_a_cut_within_a_gap_is_kept() -> None:
-    segmenter, frames = Segmenter(SETTINGS), np.full((140, FRAME_SAMPLES), 0.5, dtype=np.float32)
-    frames[92:100] = 0.0
-    events = segmenter.push(frames, speech("#92 .8 #4 .36"))
-    ends = [event for event in events if isinstance(event, SpeechEnded)]
+    events = Segmenter(SLOW_TO_PAUSE).push(quiet_in((82, 104, 0.0), frames=144), speech("#82 .22 #4 .36"))
+    ends = ended(events)
     assert [end.reason for end in ends] == ["max_length", "silence"]
-    assert ends[1].start_sample == ends[0].end_sample
-    assert ends[1].end_sample >= 104 * FRAME_SAMPLES
+    assert ends[0].end_sample == 82 * FRAME_SAMPLES
+    assert ends[0].end_sample <= ends[1].start_sample <= 104 * FRAME_SAMPLES
+    assert ends[1].end_sample >= 108 * FRAME_SAMPLES
 
 
 @pytest.mark.parametrize(("spoken", "gap"), [(92, 18), (92, 29), (85, 22), (85, 29)])
@@ -411,6 +447,7 @@ def test_segments_are_in_order_apart_and_never_too_long(chosen: VadSettings, dec
 def test_every_event_has_its_place_in_the_story(chosen: VadSettings, decisions: NDArray[np.float32]) -> None:
     state, opened, number = "silent", SpeechStarted(0, 0), 0
     paused_end: int | None = None
+    planned: int | None = None
     for event in heard(chosen, decisions):
         match event:
             case SpeechStarted():
@@ -421,13 +458,18 @@ def test_every_event_has_its_place_in_the_story(chosen: VadSettings, decisions: 
                 state, paused_end = "paused", event.end_sample
             case SpeechResumed():
                 assert state == "paused"
-                state, paused_end = "speaking", None
+                state, paused_end, planned = "speaking", None, None
+            case CutPlanned():
+                assert (state, planned, event.start_sample) == ("speaking", None, opened.start_sample)
+                planned = event.end_sample
             case SpeechEnded():
                 assert state != "silent"
                 assert event.start_sample == opened.start_sample
                 assert event.reason != "silence" or state == "paused"
                 assert state != "paused" or event.end_sample == paused_end
-                state, paused_end = "silent", None
+                if state == "speaking" and event.reason == "max_length":
+                    assert event.end_sample == planned
+                state, paused_end, planned = "silent", None, None
         assert event.segment == number
     assert state == "silent"
 
