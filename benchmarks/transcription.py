@@ -138,7 +138,10 @@ def main(corpus: Path, limit: int | None, language: str, as_json: bool) -> None:
     recognizer = load_recognizer(settings)
     recognizer.warm_up()
     encoder = WhisperEncoder(
-        weights_folder(settings.asr.model), compute_type=settings.asr.compute_type, threads=settings.asr.threads
+        weights_folder(settings.asr.model),
+        compute_type=settings.asr.compute_type,
+        threads=settings.asr.threads,
+        decoder_threads=settings.asr.decoder_threads,
     )
     ways = {
         ANALYZE: whole_analysis(recognizer, settings),

@@ -152,7 +152,9 @@ class AsrSettings(SettingsSection):
     compute_type: Literal["int8", "int8_float16", "float16", "float32", "default"] = "int8"
     """CTranslate2's name of the arithmetic; `int8` computes the encoder in integers too."""
     threads: int = Field(default=0, ge=0, le=256)
-    """CPU threads; 0 for as many as there are processors."""
+    """CPU threads of the encoder and the ensemble; 0 for as many as there are processors."""
+    decoder_threads: int = Field(default=1, ge=0, le=256)
+    """CPU threads that read words; 0 lets CTranslate2 choose. A small decoder is fastest with one."""
 
 
 class VadSettings(SettingsSection):

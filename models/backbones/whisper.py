@@ -66,6 +66,7 @@ class WhisperEncoder:
         decodes: bool = True,
         compute_type: str = "int8",
         threads: int = 0,
+        decoder_threads: int = 1,
     ) -> None:
         """Writes the encoder as a graph and opens it.
 
@@ -75,7 +76,9 @@ class WhisperEncoder:
             decodes: whether the last layer is needed for words. Where not, no layer above the wanted ones is computed.
             compute_type: CTranslate2's name of the arithmetic: one of `int8` computes the encoder's linear maps in
                 integers, any other all of it in float32.
-            threads: CPU threads a call may use; 0 for as many as the process has processors.
+            threads: CPU threads the encoder may use; 0 for as many as the process has processors.
+            decoder_threads: as many for the decoder. One is best for a small one: it reads a token at a time, and the
+                threads would wait for each other at every layer of every token.
 
         Raises:
             WeightsError: the folder does not hold a model that can be read.
@@ -83,7 +86,7 @@ class WhisperEncoder:
         """
         self.folder = folder
         self._compute_type = compute_type
-        self._threads = threads
+        self._decoder_threads = decoder_threads
         whisper = read_whisper_file(folder)
         self._log_mel = LogMel(whisper.mel_bands)
         count = whisper.shape.encoder_layers
@@ -107,7 +110,7 @@ class WhisperEncoder:
         """
         try:
             return ctranslate2.models.Whisper(
-                str(self.folder), device="cpu", compute_type=self._compute_type, intra_threads=self._threads
+                str(self.folder), device="cpu", compute_type=self._compute_type, intra_threads=self._decoder_threads
             )
         except (RuntimeError, ValueError) as error:
             raise WeightsError(f"no usable Whisper model in {self.folder}: {error}") from error

@@ -278,6 +278,7 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
         layers={layers[m.backbone] for m in bundle.modalities if m.backbone in layers},
         compute_type=asr.compute_type,
         threads=asr.threads,
+        decoder_threads=asr.decoder_threads,
     )
     readers = Readers(
         layers=layers,
