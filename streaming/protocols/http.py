@@ -1,4 +1,4 @@
-"""The ASGI application: both WebSocket endpoints, and health, readiness and metrics over HTTP."""
+"""The ASGI application: both WebSocket endpoints, and health, metrics and descriptions over HTTP."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from streaming.asyncapi import asyncapi
 from streaming.auth import Gate, presented_token
 from streaming.errors import AuthorisationError, TooManyAttemptsError
+from streaming.events import events_schema
 from streaming.protocols.listen import ListenEndpoint
 from streaming.protocols.subscribe import EventsEndpoint
 from streaming.service import LiveService
@@ -27,6 +29,12 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
             return JSONResponse({"status": "ready"})
         status = "stopping" if service.stopping.is_set() else "warming up"
         return JSONResponse({"status": status}, status_code=503)
+
+    async def describe(_request: Request) -> Response:
+        return JSONResponse(asyncapi())
+
+    async def schema(_request: Request) -> Response:
+        return JSONResponse(events_schema(), media_type="application/schema+json")
 
     async def metrics(request: Request) -> Response:
         token = presented_token(request.headers.get("authorization"), request.query_params.get("token"))
@@ -49,5 +57,7 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            Route("/asyncapi.json", describe),
+            Route("/schema.json", schema),
         ]
     )

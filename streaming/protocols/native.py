@@ -56,6 +56,8 @@ Message = Audio | Flush | KeepAlive | Close
 _CONTROLS: Final[Mapping[str, Callable[[], Message]]] = MappingProxyType(
     {"flush": Flush, "keepalive": KeepAlive, "close": Close}
 )
+CONTROL_NAMES: Final = tuple(_CONTROLS)
+"""What a text message may be."""
 
 
 @dataclass(frozen=True, slots=True)
