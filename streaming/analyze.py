@@ -21,7 +21,7 @@ from streaming.errors import AudioFileError, StreamingError
 from streaming.events import ErrorEvent, Event, ModelInfo
 from streaming.faults import where
 from streaming.hub import EventHub
-from streaming.protocols.native import DEFAULT_ROLE
+from streaming.protocols.dialect import DEFAULT_ROLE
 from streaming.recognition.patient import PatientBatcher
 from streaming.recognition.recognizer import Recognizer
 from streaming.runner import SessionRunner

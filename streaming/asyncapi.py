@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from streaming.audio.codecs import Encoding
+from streaming.config import MqttSettings
 from streaming.events import IDENTIFIER_PATTERN, events_schema
 from streaming.protocols.native import CONTROL_NAMES, DEFAULT_RATE_HZ
 
@@ -128,7 +129,7 @@ def _publish(names: dict[str, str]) -> dict[str, Any]:
         "title": "Events at an MQTT broker",
         "servers": [{"$ref": "#/servers/broker"}],
         "parameters": {
-            "prefix": {"description": "[mqtt] prefix", "default": "medusa"},
+            "prefix": {"description": "[mqtt] prefix", "default": MqttSettings().prefix},
             "session": {"description": f"Name of the session, {IDENTIFIER_PATTERN}"},
             "channel": {"description": "Number of the channel; `session` where an event is about the whole of it."},
             "event": {"description": "Its type.", "enum": told},

@@ -1,6 +1,9 @@
-"""The ASGI application: both WebSocket endpoints, and health, metrics and descriptions over HTTP."""
+"""The ASGI application: WebSocket endpoints, and health, metrics and descriptions over HTTP."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -12,14 +15,20 @@ from streaming.asyncapi import asyncapi
 from streaming.auth import Gate, presented_token
 from streaming.errors import AuthorisationError, TooManyAttemptsError
 from streaming.events import events_schema
+from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
 from streaming.protocols.subscribe import EventsEndpoint
+from streaming.protocols.twilio import TwilioDialect
 from streaming.service import LiveService
 from streaming.tokens import Scope
+
+SPOKEN_PATHS: Final = frozenset({"/v1/twilio"})
+"""Where text messages are audio."""
 
 
 def create_app(service: LiveService, gate: Gate) -> Starlette:
     """The ASGI application around a service that somebody else starts and drains."""
+    twilio = partial(TwilioDialect, service.settings.twilio)
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -53,6 +62,7 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
     return Starlette(
         routes=[
             WebSocketRoute("/v1/listen", ListenEndpoint(service, gate).serve),
+            WebSocketRoute("/v1/twilio", IntroducedEndpoint(service, gate, twilio).serve),
             WebSocketRoute("/v1/events", EventsEndpoint(service, gate).serve),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

@@ -16,7 +16,8 @@ import streaming.asyncapi
 from streaming.asyncapi import asyncapi
 from streaming.errors import ProtocolError
 from streaming.events import events_schema
-from streaming.protocols.native import CONTROL_NAMES, ListenRequest, read_message, read_query
+from streaming.protocols.dialect import ListenRequest
+from streaming.protocols.native import CONTROL_NAMES, read_message, read_query
 from streaming.protocols.subscribe import EventsRequest
 from tests.fakes.servers import a_server
 
