@@ -1,4 +1,6 @@
-"""Plays a recording to a MEDUSA live server as Twilio would stream the call: python examples/twilio_call.py call.wav
+"""Plays a recording to a MEDUSA live server as Twilio would stream the call.
+
+python examples/twilio_call.py call.wav
 
 Two channels become the inbound and the outbound track, one the inbound track alone. Events go to whoever subscribed to
 /v1/events; see docs/integrations/twilio.md.
@@ -11,6 +13,7 @@ import asyncio
 import base64
 import json
 import secrets
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +72,8 @@ def main() -> None:
     parser.add_argument("--token", help="where the server asks for one, with the scope listen")
     parser.add_argument("--fast", action="store_true", help="as fast as the server takes it")
     given = parser.parse_args()
-    print(asyncio.run(play(given.recording, given.url, token=given.token, paced=not given.fast)))
+    session = asyncio.run(play(given.recording, given.url, token=given.token, paced=not given.fast))
+    sys.stdout.write(f"{session}\n")
 
 
 if __name__ == "__main__":
