@@ -235,6 +235,17 @@ class TwilioSettings(SettingsSection):
     """Of what is played to them."""
 
 
+class AudiohookSettings(SettingsSection):
+    """`[audiohook]`: calls that Genesys streams to `/v1/audiohook`."""
+
+    external_role: str = Field(default="customer", pattern=IDENTIFIER_PATTERN)
+    """Of who is on the line."""
+    internal_role: str = Field(default="agent", pattern=IDENTIFIER_PATTERN)
+    """Of who works there."""
+    secret_file: PathText = ""
+    """File with the client secret in base64: handshakes must be signed with it. Empty to ask for no signature."""
+
+
 class PrivacySettings(SettingsSection):
     """`[privacy]`: what leaves the recogniser."""
 
@@ -277,6 +288,7 @@ class Settings(SettingsRoot):
     emotion: EmotionSettings = EmotionSettings()
     roles: RolesSettings = RolesSettings()
     twilio: TwilioSettings = TwilioSettings()
+    audiohook: AudiohookSettings = AudiohookSettings()
     privacy: PrivacySettings = PrivacySettings()
     batcher: BatcherSettings = BatcherSettings()
     weights: WeightsSettings = WeightsSettings()

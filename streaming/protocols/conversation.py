@@ -123,9 +123,14 @@ async def send_error(websocket: WebSocket, session_id: str, error: StreamingErro
 
 async def send_event(websocket: WebSocket, event: Event) -> None:
     """Sends an event of the connection's own, if the peer takes it in time."""
+    await send_in_time(websocket, event.to_json())
+
+
+async def send_in_time(websocket: WebSocket, message: str | bytes) -> None:
+    """Sends one message, if the peer is there and takes it in time."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
         async with asyncio.timeout(SEND_PATIENCE_S):
-            await websocket.send_text(event.to_json())
+            await send(websocket, message)
 
 
 async def say_goodbye(websocket: WebSocket, goodbye: Goodbye) -> None:

@@ -6,7 +6,7 @@ for each connection and may keep what it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -70,8 +70,25 @@ class Notice:
     error: StreamingError
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Goes back to the peer at once."""
+
+    message: str | bytes
+
+
 Message = Audio | Flush | KeepAlive | Close
-Step = Message | Begin | Notice
+Step = Message | Begin | Notice | Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """How a connection was asked for."""
+
+    target: str
+    """Path and query, as sent."""
+    headers: Mapping[str, str]
+    """By lower-case name."""
 
 
 class Dialect(Protocol):
@@ -88,4 +105,8 @@ class Dialect(Protocol):
 
     def tell(self, event: Event) -> Sequence[str | bytes]:
         """What the peer is sent of an event; nothing where its protocol has no words for it."""
+        ...
+
+    def refuse(self, error: StreamingError) -> Sequence[str | bytes]:
+        """What a peer is sent that is not let in, before its connection is closed."""
         ...

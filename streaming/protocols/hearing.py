@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 from streaming.errors import ProtocolError, SlowConsumerError
 from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
 from streaming.protocols import conversation as ws
-from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Notice, Step
+from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Notice, Reply, Step
 from streaming.runner import SessionRunner
 from streaming.service import LiveService
 from streaming.subscription import Subscription
@@ -160,7 +160,7 @@ class Hearing:
                         ending = self._why_writing_ended(runner, writing)
                         if ending is not None:
                             return ending
-                ending = await self._take(receiving.result(), runner, dialect)
+                ending = await self._take(websocket, receiving.result(), runner, dialect)
             finally:
                 if not receiving.done():
                     await ws.cancel(receiving)
@@ -176,7 +176,9 @@ class Hearing:
             return self._broken
         return self._gone if runner.finished else None
 
-    async def _take(self, message: AsgiMessage, runner: SessionRunner, dialect: Dialect) -> _Ending | None:
+    async def _take(
+        self, websocket: WebSocket, message: AsgiMessage, runner: SessionRunner, dialect: Dialect
+    ) -> _Ending | None:
         if message["type"] == "websocket.disconnect":
             if message.get("code") in _LEFT:
                 return self._gone
@@ -188,12 +190,13 @@ class Hearing:
             return self._too_large
         data = message.get("bytes")
         try:
-            return await self._act(dialect.read(message["text"] if data is None else data), runner)
+            steps = dialect.read(message["text"] if data is None else data)
+            return await self._act(websocket, steps, runner)
         except ProtocolError as error:
             runner.report(error)
             return self._refused
 
-    async def _act(self, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
+    async def _act(self, websocket: WebSocket, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
         for step in steps:
             match step:
                 case Audio(data=audio):
@@ -202,6 +205,8 @@ class Hearing:
                     runner.flush()
                 case Notice(error=error):
                     runner.report(error)
+                case Reply(message=message):
+                    await ws.send_in_time(websocket, message)
                 case KeepAlive():
                     pass
                 case Begin():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,6 +14,9 @@ from streaming.asyncapi import asyncapi
 from streaming.auth import Gate, presented_token
 from streaming.errors import AuthorisationError, TooManyAttemptsError
 from streaming.events import events_schema
+from streaming.protocols.audiohook import AudiohookDialect
+from streaming.protocols.audiohook_signature import open_signature_check
+from streaming.protocols.dialect import Dialect, Handshake
 from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
 from streaming.protocols.subscribe import EventsEndpoint
@@ -27,8 +29,19 @@ SPOKEN_PATHS: Final = frozenset({"/v1/twilio"})
 
 
 def create_app(service: LiveService, gate: Gate) -> Starlette:
-    """The ASGI application around a service that somebody else starts and drains."""
-    twilio = partial(TwilioDialect, service.settings.twilio)
+    """The ASGI application around a service that somebody else starts and drains.
+
+    Raises:
+        ServerError: the AudioHook secret cannot be read.
+    """
+    settings = service.settings
+    signature = open_signature_check(settings.audiohook)
+
+    def twilio(_handshake: Handshake) -> Dialect:
+        return TwilioDialect(settings.twilio)
+
+    def audiohook(handshake: Handshake) -> Dialect:
+        return AudiohookDialect(settings.audiohook, signature, handshake)
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -63,6 +76,7 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
         routes=[
             WebSocketRoute("/v1/listen", ListenEndpoint(service, gate).serve),
             WebSocketRoute("/v1/twilio", IntroducedEndpoint(service, gate, twilio).serve),
+            WebSocketRoute("/v1/audiohook", IntroducedEndpoint(service, gate, audiohook).serve),
             WebSocketRoute("/v1/events", EventsEndpoint(service, gate).serve),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

@@ -13,7 +13,7 @@ from streaming.auth import Gate
 from streaming.errors import AuthorisationError, ProtocolError, StreamingError
 from streaming.faults import where
 from streaming.protocols import conversation as ws
-from streaming.protocols.dialect import Begin, Dialect, Notice
+from streaming.protocols.dialect import Begin, Close, Dialect, Handshake, KeepAlive, Notice, Reply
 from streaming.protocols.hearing import Hearing
 from streaming.service import LiveService, new_session_id
 from streaming.tokens import Scope
@@ -27,13 +27,14 @@ class IntroducedEndpoint:
     Such peers open a connection for every call and do not come back: where it breaks, the session ends.
     """
 
-    def __init__(self, service: LiveService, gate: Gate, dialect: Callable[[], Dialect]) -> None:
+    def __init__(self, service: LiveService, gate: Gate, dialect: Callable[[Handshake], Dialect]) -> None:
         """Prepares the endpoint.
 
         Args:
             service: where sessions are opened.
             gate: judges the token, from the introduction or the headers.
-            dialect: made for each connection.
+            dialect: made for each connection; it may refuse the handshake with an `AuthorisationError` when it first
+                reads.
         """
         self._service = service
         self._gate = gate
@@ -44,10 +45,11 @@ class IntroducedEndpoint:
     async def serve(self, websocket: WebSocket) -> None:
         """Serves one connection from handshake to close."""
         await websocket.accept()
-        dialect, session_id = self._dialect(), new_session_id()
+        dialect, session_id = self._dialect(_handshake(websocket)), new_session_id()
         try:
             begin = await self._introduction(websocket, dialect)
             if begin is None:
+                await ws.say_goodbye(websocket, self._hearing.done)
                 return
             session_id = self._name(begin) or session_id
             ws.check_access(websocket, self._gate, Scope.LISTEN, token=begin.token)
@@ -58,13 +60,15 @@ class IntroducedEndpoint:
             if not isinstance(error, AuthorisationError):
                 _LOG.warning("a peer of %s was refused: %s", websocket.url.path, error)
             goodbye = ws.Goodbye.because(error)
+            for message in dialect.refuse(error):
+                await ws.send_in_time(websocket, message)
         except Exception as error:  # noqa: BLE001 - one session's fault must not reach the server
             _LOG.error("session %s failed: %s", session_id, where(error))
             goodbye = self._hearing.broken
         await ws.say_goodbye(websocket, goodbye)
 
     async def _introduction(self, websocket: WebSocket, dialect: Dialect) -> Begin | None:
-        """None where the peer leaves without one.
+        """None where the peer leaves, or says that this was all.
 
         Raises:
             ProtocolError: it does not come in time, or something else does.
@@ -77,13 +81,27 @@ class IntroducedEndpoint:
                         return None
                     data = message.get("bytes")
                     for step in dialect.read(message["text"] if data is None else data):
-                        if isinstance(step, Begin):
-                            return step
-                        if not isinstance(step, Notice):
-                            raise ProtocolError("the peer sends something before it has said what")
+                        match step:
+                            case Begin():
+                                return step
+                            case Reply(message=reply):
+                                await ws.send(websocket, reply)
+                            case Close():
+                                return None
+                            case Notice() | KeepAlive():
+                                pass
+                            case _:
+                                raise ProtocolError("the peer sends something before it has said what")
         except TimeoutError:
             raise ProtocolError(f"the peer has not said within {self._introduction_s:g} s what it will send") from None
 
     def _name(self, begin: Begin) -> str | None:
         """The peer's own name for the session, unless one of that name is known."""
         return None if begin.name is None or self._service.hub.knows(begin.name) else begin.name
+
+
+def _handshake(websocket: WebSocket) -> Handshake:
+    path = websocket.scope.get("raw_path") or websocket.url.path.encode()
+    query = websocket.scope.get("query_string", b"")
+    target = path + (b"?" + query if query else b"")
+    return Handshake(target.decode("ascii", "replace"), dict(websocket.headers.items()))

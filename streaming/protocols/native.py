@@ -15,7 +15,7 @@ from typing import Final
 
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
-from streaming.errors import AudioFormatError, ProtocolError
+from streaming.errors import AudioFormatError, ProtocolError, StreamingError
 from streaming.events import IDENTIFIER_PATTERN, Event
 from streaming.protocols.dialect import DEFAULT_ROLE, Audio, Close, Flush, KeepAlive, ListenRequest, Message
 
@@ -138,6 +138,10 @@ class NativeDialect:
     def tell(self, event: Event) -> Sequence[str]:
         """The event as JSON."""
         return (self._own(event).to_json(),)
+
+    def refuse(self, _error: StreamingError) -> Sequence[str]:
+        """Nothing: who is not let in is told by its endpoint."""
+        return ()
 
 
 def _given(parameters: Iterable[tuple[str, str]], known: Sequence[str], why: str = "") -> dict[str, str]:

@@ -21,7 +21,7 @@ import numpy as np
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
 from streaming.config import TwilioSettings
-from streaming.errors import AudioFormatError, ProtocolError
+from streaming.errors import AudioFormatError, ProtocolError, StreamingError
 from streaming.events import IDENTIFIER_PATTERN, Event
 from streaming.protocols.dialect import Audio, Begin, Close, ListenRequest, Notice, Step
 from streaming.protocols.jitter import LostAudioError, Track
@@ -75,6 +75,10 @@ class TwilioDialect:
 
     def tell(self, _event: Event) -> Sequence[str]:
         """Nothing: see above."""
+        return ()
+
+    def refuse(self, _error: StreamingError) -> Sequence[str]:
+        """Nothing: the connection is closed with the reason."""
         return ()
 
     def _begin(self, start: Mapping[str, Any]) -> Begin:

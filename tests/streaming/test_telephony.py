@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ from streaming.events import ErrorEvent, Event, SessionEnded, SessionStarted, pa
 from streaming.protocols.dialect import Begin
 from streaming.protocols.twilio import TwilioDialect
 from streaming.server import RunningServer
+from tests.fakes.audiohook import SECRET, Genesys, signed
 from tests.fakes.calls import plain
 from tests.fakes.servers import PATIENCE_S, a_server, a_server_elsewhere, converse
 from tests.fakes.shell import interleaved, silence, speech
@@ -139,7 +142,6 @@ async def test_a_call_that_breaks_off_ends_with_what_was_said() -> None:
         (media("inbound", 1, b"\xff" * 160), "protocol: "),
         (start(mediaFormat={"encoding": "audio/opus", "sampleRate": 8000, "channels": 1}), "audio_format: "),
         (start("sideways"), "protocol: "),
-        (stop(), "protocol: "),
         ("not json", "protocol: "),
     ],
 )
@@ -149,6 +151,13 @@ async def test_a_stream_that_begins_wrong_is_refused(first: str, said: str) -> N
 
     assert (code, sent) == (1008, [])
     assert reason.startswith(said)
+
+
+async def test_a_stream_that_stops_before_it_starts_is_over() -> None:
+    async with a_server() as server:
+        code, _, sent = await stream(server, [connected(), stop()])
+
+    assert (code, sent) == (1000, [])
 
 
 async def test_a_stream_that_never_says_what_it_is_is_refused_in_time() -> None:
@@ -210,3 +219,108 @@ def test_the_example_of_an_answer_is_one() -> None:
     (begin,) = TwilioDialect(TwilioSettings()).read(start("inbound", "outbound", parameters=parameters))
     assert isinstance(begin, Begin)
     assert (begin.token, begin.request.language) == (parameters["token"], "en")
+
+
+# --- Genesys
+
+
+async def hook(
+    server: RunningServer, audio: bytes, *media: dict[str, Any], target: str = "/v1/audiohook", **headers: str
+) -> tuple[list[dict[str, Any]], int | None]:
+    """A whole AudioHook session: what the server said, and how it closed the connection."""
+    client, said = Genesys(), list[dict[str, Any]]()
+    shown = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with connect(f"{server.url}{target}", additional_headers=shown, compression=None) as socket:
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionClosed):
+                await socket.send(client.open(*media))
+                said.append(json.loads(await socket.recv()))
+                if said[0]["type"] == "opened":
+                    client.serverseq = 1
+                    for start_ in range(0, len(audio), 1600):
+                        await socket.send(audio[start_ : start_ + 1600])
+                    await socket.send(client.say("ping"))
+                    await socket.send(client.say("close", reason="end"))
+                while True:
+                    said.append(json.loads(await socket.recv()))
+    return said, socket.close_code
+
+
+def entities(said: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    told = [entity for one in said for entity in one["parameters"].get("entities", [])]
+    return [entity["data"] for entity in told if entity["type"] == kind and entity["data"]["isFinal"]]
+
+
+MIXED = np.stack([np.frombuffer(track, dtype=np.uint8) for track in BOTH.values()], axis=1).tobytes()
+
+
+async def test_an_audiohook_session_tells_what_its_audio_tells_otherwise() -> None:
+    async with a_server() as server:
+        said, code = await hook(server, MIXED)
+        other = await converse(server, MIXED, AudioFormat(Encoding.MULAW, 8000, 2), roles=("customer", "agent"))
+
+    assert code == 1000
+    assert [one["seq"] for one in said] == list(range(1, len(said) + 1))
+    assert [said[0]["type"], said[-1]["type"]] == ["opened", "closed"]
+    assert "pong" in [one["type"] for one in said]
+    words = {(event.role, event.committed) for event in other if event.type == "transcript" and event.final}
+    roles = {"external": "customer", "internal": "agent"}
+    assert {
+        (roles[one["channel"]], one["alternatives"][0]["interpretations"][0]["transcript"])
+        for one in entities(said, "transcript")
+    } == words
+    labels = [event.label for event in other if event.type == "emotion" and event.final]
+    assert [one["label"] for one in entities(said, "medusa.emotion")] == labels
+    assert {one["channel"] for one in entities(said, "medusa.emotion")} == {"external"}
+
+
+async def test_an_audiohook_client_shows_its_key_as_a_token(tmp_path: Path) -> None:
+    known = write_tokens(tmp_path / "tokens")
+    outcomes = {}
+    async with a_server(tokens_file=str(tmp_path / "tokens"), max_failed_tokens=0) as server:
+        for kind, token in {**known, "wrong": "wrong"}.items():
+            said, code = await hook(server, MIXED[:8000], x_api_key=token)
+            outcomes[kind] = said[0]["type"], said[0]["parameters"].get("reason"), code
+
+    assert {kind for kind, outcome in outcomes.items() if outcome[0] == "opened"} == {"listen", "every scope"}
+    assert set(outcomes.values()) == {("opened", None, 1000), ("disconnect", "unauthorized", 1008)}
+
+
+async def test_a_handshake_is_signed_where_there_is_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    async with a_server(audiohook={"secret_file": str(tmp_path / "secret")}) as server:
+        authority, created = server.url.removeprefix("ws://"), int(time.time())
+        target = "/v1/audiohook?org=7"
+        good = signed(target, authority, created=created)
+        for_another = signed("/v1/audiohook", authority, created=created, nonce="y" * 22)
+        outcomes = [
+            (await hook(server, MIXED[:8000], target=target, **headers))[0][0]["type"]
+            for headers in (
+                good,
+                good,
+                for_another,
+                {},
+                signed(target, authority, created=created - 60, nonce="z" * 22),
+            )
+        ]
+
+    assert outcomes == ["opened", *["disconnect"] * 4]
+
+
+async def test_an_audiohook_client_that_breaks_the_rules_is_disconnected() -> None:
+    async with a_server() as server:
+        said, code = await hook(server, b"\xff" * 3)
+
+    assert said[-1]["type"] == "disconnect"
+    assert said[-1]["parameters"]["reason"] == "error"
+    assert "frames of 2 bytes" in said[-1]["parameters"]["info"]
+    assert code == 1008
+
+
+async def test_a_message_that_is_too_large_is_refused() -> None:
+    client = Genesys()
+    async with a_server() as server, connect(f"{server.url}/v1/audiohook", compression=None) as socket:
+        await socket.send(client.open(customConfig="x" * 70_000))
+        async with asyncio.timeout(PATIENCE_S):
+            told = json.loads(await socket.recv())
+    assert (told["type"], told["parameters"]["reason"]) == ("disconnect", "error")
