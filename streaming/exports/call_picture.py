@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import ceil
 from types import MappingProxyType
 from typing import Any, Final
@@ -30,6 +31,8 @@ _WORD_HEIGHT: Final = 11
 _CHANNEL: Final = _WAVE + _CURVES + _WORD_LINES * _WORD_HEIGHT + 16
 _LINE_GAP: Final = 30
 _TICK_S: Final = 5
+_LEAST_PEAK: Final = 0.05
+"""Recordings are drawn as loud as their loudest moment, but noise no louder than this makes it."""
 _WORD_LETTER: Final = 4.9
 """Width of a character of the words, about."""
 _NOT_SURE: Final = "not sure"
@@ -74,6 +77,7 @@ def call_picture(title: str, loudness: Loudness, rows: Sequence[Mapping[str, Any
     """
     channels = len(loudness.peaks)
     lines = max(1, ceil(duration_s / _LINE_S))
+    peaks = loudness.peaks / max(_LEAST_PEAK, loudness.peaks.max(initial=0.0))
     height = _HEAD + lines * (channels * _CHANNEL + _LINE_GAP) + _FOOT
     found = [row for row in rows if row["channel"] is not None]
     roles = {row["channel"]: row["role"] for row in found}
@@ -84,7 +88,7 @@ def call_picture(title: str, loudness: Loudness, rows: Sequence[Mapping[str, Any
         parts += _seconds(line, top, top + channels * _CHANNEL)
         for channel in range(channels):
             own = [row for row in found if row["channel"] == channel and line.shows(row)]
-            parts += _staff(line, top + channel * _CHANNEL, loudness.peaks[channel], own)
+            parts += _staff(line, top + channel * _CHANNEL, peaks[channel], own)
             parts.append(_PEN.text(12, top + channel * _CHANNEL + 16, roles.get(channel, f"channel {channel}"), "ink"))
     return _PEN.picture(title, _LEFT + _WIDTH + _RIGHT, height, parts)
 
@@ -138,9 +142,10 @@ def _staff(line: _Line, top: float, peaks: NDArray[np.float32], rows: Sequence[M
         yield f'<g fill-opacity="{strength:.2f}">{band}</g>'
     yield _waveform(line, top, peaks)
     yield from _curves(line, top + _WAVE + 6, rows)
-    for row in rows:
+    for row, after in zip_longest(rows, rows[1:]):
         if row["start_s"] >= line.start_s:
-            yield from _words(line, top + _WAVE + _CURVES + 18, row)
+            until_s = line.end_s if after is None else after["start_s"]
+            yield from _words(line, top + _WAVE + _CURVES + 18, row, until_s)
 
 
 def _waveform(line: _Line, top: float, peaks: NDArray[np.float32]) -> str:
@@ -168,9 +173,9 @@ def _curves(line: _Line, top: float, rows: Sequence[Mapping[str, Any]]) -> Itera
             yield f'<path d="M{"L".join(points)}" fill="none" stroke-width="1.5" {_PEN.stroke(name)}/>'
 
 
-def _words(line: _Line, top: float, row: Mapping[str, Any]) -> Iterator[str]:
-    """As much of the words as there is room for."""
-    letters = int((line.at(row["end_s"]) - line.at(row["start_s"])) / _WORD_LETTER)
+def _words(line: _Line, top: float, row: Mapping[str, Any], until_s: float) -> Iterator[str]:
+    """As much of the words as there is room for before the next."""
+    letters = int((line.at(until_s) - line.at(row["start_s"])) / _WORD_LETTER) - 1
     written = [""]
     for word in row["text"].split():
         longer = f"{written[-1]} {word}".strip()

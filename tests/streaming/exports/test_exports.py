@@ -207,10 +207,14 @@ class TestPicture:
 
     def test_words_that_find_no_room_are_cut(self) -> None:
         said = " ".join(["word"] * 100)
-        texts = [text for text in self.texts(self.draw(row(text=said))) if text.startswith("word")]
+        texts = [text for text in self.texts(self.draw(row(text=said), row(5.0, 6.0))) if text.startswith("word")]
         assert len(texts) == 3
         assert texts[-1].endswith("…")
-        assert all(len(text) < 25 for text in texts)
+        assert all(len(text) < 28 for text in texts)
+
+    def test_words_have_the_room_until_the_next(self) -> None:
+        said = "a short word, and many more that were said in no time at all"
+        assert said in self.texts(self.draw(row(1.0, 1.4, said), row(20.0, 21.0)))
 
     def test_the_legend_names_what_is_there(self) -> None:
         texts = self.texts(self.draw(row(), row(5.0, 6.0, label=None)))
