@@ -33,7 +33,7 @@ from streaming.audio.vad import VoiceActivityDetector, make_vad
 from streaming.config import Settings, VadSettings
 from streaming.errors import AudioFormatError, CapacityError, StreamingError
 from streaming.events import ModelInfo
-from streaming.protocols.native import ListenRequest
+from streaming.protocols.native import read_listen
 
 if TYPE_CHECKING:
     from benchmarks.plain_recognizer import PlainAnswer
@@ -91,7 +91,7 @@ class PlainServer:
         self._open += 1
         try:
             query = urlsplit("" if socket.request is None else socket.request.path).query
-            request = ListenRequest.from_query(parse_qsl(query), max_channels=1)
+            request = read_listen(parse_qsl(query), max_channels=1)
             if request.audio != PLAIN_SPEECH:
                 raise AudioFormatError("the plain server takes mono pcm_s16le at 16 kHz, nothing else")
             session = PlainSession(

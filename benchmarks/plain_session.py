@@ -36,7 +36,8 @@ from streaming.events import (
     TranscriptEvent,
 )
 from streaming.faults import where
-from streaming.protocols.native import DEFAULT_ROLE, Audio, Close, read_message
+from streaming.protocols.dialect import DEFAULT_ROLE, Audio, Close
+from streaming.protocols.native import read_message
 
 if TYPE_CHECKING:
     from benchmarks.plain_recognizer import PlainAnswer

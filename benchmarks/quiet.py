@@ -33,7 +33,7 @@ from streaming.audio.vad import VoiceActivityDetector, make_vad
 from streaming.config import Settings, VadSettings, load_settings
 from streaming.errors import StreamingError
 from streaming.events import EmotionEvent, Event, SpeechStarted, TranscriptEvent
-from streaming.protocols.native import DEFAULT_ROLE, ListenRequest
+from streaming.protocols.dialect import DEFAULT_ROLE, ListenRequest
 from streaming.recognition.recognizer import Recognizer, load_recognizer
 from streaming.service import LiveService, new_session_id
 from streaming.subscription import Subscription

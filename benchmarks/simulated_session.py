@@ -15,12 +15,11 @@ from benchmarks.simulated_server import Outcome, SimulatedServer, window_s
 from benchmarks.simulated_talk import Phrase
 from benchmarks.simulated_tally import Asked, FinalTold, SessionTally
 from models.windows import SAMPLE_RATE_HZ
+from streaming.audio.segmenter import CUT_FROM, cut_planned_s
 from streaming.channel import FIRST_INTERIM_MIN_S, FIRST_INTERIM_SHARE
 from streaming.config import Settings
 from streaming.recognition.request import RecognitionRequest, RequestKind
 
-CUT_SHARE: Final = 5 / 6
-"""Where speech that is too long is cut: the middle of the last third, in which the segmenter looks for quiet."""
 _MS_PER_S: Final = 1000.0
 _ANY_SAMPLE: Final = np.zeros(1, dtype=np.float32)
 _SOON_S: Final = 1e-9
@@ -86,6 +85,9 @@ class SimulatedVoice:
         self._pre_roll_s = vad.pre_roll_ms / _MS_PER_S
         self._post_roll_s = min(vad.post_roll_ms, vad.pause_ms) / _MS_PER_S
         self._longest_s = vad.max_segment_s
+        self._plan_s = vad.max_segment_s - cut_planned_s(vad.max_segment_s)
+        self._cut_s = (CUT_FROM * vad.max_segment_s + self._plan_s) / 2
+        """Where speech that is too long is cut: the middle of where the segmenter looks for quiet."""
         self._interim_s = interim_s
         self._first_interim_s = max(FIRST_INTERIM_MIN_S, FIRST_INTERIM_SHARE * interim_s)
         self._phrase: Phrase | None = None
@@ -134,6 +136,7 @@ class SimulatedVoice:
         self._segments += 1
         self._paused = False
         self._segment = _Segment(self._segments, start_s, first_s, self._first_interim_s)
+        self._agenda.at(start_s + self._plan_s, partial(self._plan_cut, self._segment))
         self._agenda.at(start_s + self._longest_s, partial(self._cut, self._segment))
         self._plan_interim(self._segment)
 
@@ -142,7 +145,16 @@ class SimulatedVoice:
         if segment is None or self._phrase is None:
             return
         self._paused = True
-        segment.ahead = self._request(segment, RequestKind.SPECULATIVE, self._phrase.end_s + self._post_roll_s)
+        self._foresee(segment, self._phrase.end_s + self._post_roll_s)
+
+    def _plan_cut(self, segment: _Segment) -> None:
+        """Speech has nearly gone on for too long."""
+        if segment is self._segment and not self._paused:
+            self._foresee(segment, segment.start_s + self._cut_s)
+
+    def _foresee(self, segment: _Segment, end_s: float) -> None:
+        self._forget_ahead(segment)
+        segment.ahead = self._request(segment, RequestKind.SPECULATIVE, end_s)
         self._submit(segment, segment.ahead)
 
     def _resume(self, segment: _Segment, phrase: Phrase) -> None:
@@ -151,6 +163,8 @@ class SimulatedVoice:
             return
         self._paused = False
         self._forget_ahead(segment)
+        if self._agenda.now_s >= segment.start_s + self._plan_s:
+            self._plan_cut(segment)
         self._plan_interim(segment)
 
     def _forget_ahead(self, segment: _Segment) -> None:
@@ -166,7 +180,7 @@ class SimulatedVoice:
         if self._paused:
             self._end(self._phrase.end_s + self._post_roll_s)
             return
-        cut_s = segment.start_s + CUT_SHARE * self._longest_s
+        cut_s = segment.start_s + self._cut_s
         self._end(cut_s)
         if self._phrase.end_s > cut_s:
             self._open(cut_s, cut_s)

@@ -13,14 +13,15 @@ import numpy as np
 
 from streaming.analyze_rows import nobody_row, rows_of
 from streaming.audio.codecs import Encoding, encode
+from streaming.audio.loudness import Loudness
 from streaming.audio.sources import AudioFile, AudioFormat, read_file
 from streaming.audio.vad import VoiceActivityDetector, make_vad
 from streaming.config import Settings, VadSettings
 from streaming.errors import AudioFileError, StreamingError
-from streaming.events import ErrorEvent, Event
+from streaming.events import ErrorEvent, Event, ModelInfo
 from streaming.faults import where
 from streaming.hub import EventHub
-from streaming.protocols.native import DEFAULT_ROLE
+from streaming.protocols.dialect import DEFAULT_ROLE
 from streaming.recognition.patient import PatientBatcher
 from streaming.recognition.recognizer import Recognizer
 from streaming.runner import SessionRunner
@@ -71,6 +72,8 @@ class FileResult:
     warning: str | None = None
     """What was wrong with it, where it could be read all the same."""
     duration_s: float = 0.0
+    loudness: Loudness | None = None
+    """Of its channels, where it was asked for."""
 
     @property
     def failed(self) -> bool:
@@ -108,7 +111,9 @@ async def analyze(
     jobs: int | None = None,
     language: str | None = None,
     roles: Sequence[str] = (),
+    on_model: Callable[[ModelInfo], None] = lambda _model: None,
     on_result: Callable[[FileResult], None] = lambda _result: None,
+    with_loudness: bool = False,
     vad: Callable[[VadSettings], VoiceActivityDetector] = make_vad,
 ) -> list[FileResult]:
     """Recognises files.
@@ -123,7 +128,9 @@ async def analyze(
             there are enough of one length to fill it.
         language: of all of them; None for the configured one, or to detect it.
         roles: of the first channels; the others are `customer`.
+        on_model: told who answers, before the first result.
         on_result: told of each file, in the order of `paths`.
+        with_loudness: whether results carry the course of the loudness.
         vad: makes a channel's voice activity detector.
 
     Returns:
@@ -133,9 +140,12 @@ async def analyze(
         StreamingError: the recogniser cannot be loaded; so does whatever else `load` raises.
     """
     recognizer = await asyncio.to_thread(load)
+    on_model(recognizer.model)
     batcher = PatientBatcher(recognizer, settings.batcher)
     await batcher.start()
-    analyzer = _Analyzer(settings, recognizer, batcher, language=language, roles=roles, vad=vad)
+    analyzer = _Analyzer(
+        settings, recognizer, batcher, language=language, roles=roles, with_loudness=with_loudness, vad=vad
+    )
     places = asyncio.Semaphore(jobs or _FILES_A_PLACE * settings.batcher.max_batch)
 
     async def one(path: Path) -> FileResult:
@@ -167,6 +177,7 @@ class _Analyzer:
         *,
         language: str | None,
         roles: Sequence[str],
+        with_loudness: bool,
         vad: Callable[[VadSettings], VoiceActivityDetector],
     ) -> None:
         self._settings = settings
@@ -174,6 +185,7 @@ class _Analyzer:
         self._batcher = batcher
         self._language = language
         self._roles = roles
+        self._with_loudness = with_loudness
         self._vad = vad
 
     async def analyze(self, path: Path) -> FileResult:
@@ -190,7 +202,8 @@ class _Analyzer:
         rows = rows_of(str(path), events)
         if not rows and not failures:
             rows = [nobody_row(str(path), audio.duration_s)]
-        return FileResult(path, rows, "; ".join(failures) or None, audio.warning, audio.duration_s)
+        loudness = Loudness.of(audio.samples, audio.rate_hz) if self._with_loudness else None
+        return FileResult(path, rows, "; ".join(failures) or None, audio.warning, audio.duration_s, loudness)
 
     async def _events(self, audio: AudioFile) -> list[Event]:
         channels = len(audio.samples)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streaming.analyze import FileResult
+from streaming.events import ModelInfo
+from streaming.exports.call_picture import call_picture
+from streaming.exports.folder import ExportFolder
+from streaming.exports.formats import Format
 from streaming.printable import printable
 
+PICTURE: Final = ".svg"
 _WIDEST_NAME: Final = 40
 _LABEL: Final = 9
 NOT_SURE: Final = "not sure"
@@ -27,14 +31,30 @@ NOT_SCORED: Final = "-"
 class AnalyzeOutput:
     """Shows results as they come; used in a `with` statement."""
 
-    def __init__(self, files: list[Path], *, as_json: bool) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        *,
+        form: Format | None = None,
+        folder: Path | None = None,
+        pictures: Path | None = None,
+    ) -> None:
         """Shows nothing yet.
 
         Args:
             files: all that will be analysed.
-            as_json: objects rather than a table.
+            form: of the findings; a table by default.
+            folder: for a document of that form for each file, where they are not to go to stdout.
+            pictures: folder for a picture of each file.
+
+        Raises:
+            ExportError: a folder cannot be made.
         """
-        self._as_json = as_json
+        self._form = form
+        self._documents = None if form is None or folder is None else ExportFolder(folder, files, form.suffix)
+        self._pictures = None if pictures is None else ExportFolder(pictures, files, PICTURE)
+        self._labels: Sequence[str] = ()
+        self._begun = False
         self._width = min(_WIDEST_NAME, max((len(str(file)) for file in files), default=0))
         columns = (
             TextColumn("recognising"),
@@ -55,26 +75,48 @@ class AnalyzeOutput:
         )
         self._task = self._bar.add_task("", total=len(files))
         above_bar = console.is_terminal and sys.stdout.isatty()
-        self._write: Callable[[str], object] = partial(console.out, highlight=False) if above_bar else click.echo
+        self._write: Callable[[str], object] = (
+            partial(console.out, highlight=False, end="") if above_bar else partial(click.echo, nl=False)
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()
-        if not self._as_json:
-            self._write(f"{'file':<{self._width}}    from s     to s  ch  {'emotion':<{_LABEL}} sure  words")
+        if self._form is None:
+            self._write(f"{'file':<{self._width}}    from s     to s  ch  {'emotion':<{_LABEL}} sure  words\n")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if self._begun and self._form is not None and self._documents is None and error is None:
+            self._write(self._form.tail)
+
+    def begin(self, model: ModelInfo) -> None:
+        """Takes note of who answers, before the first result."""
+        self._begun = True
+        self._labels = model.labels
+        if self._form is not None and self._documents is None:
+            self._write(self._form.head(self._labels))
 
     def show(self, result: FileResult) -> None:
-        """Shows what was found in one file."""
-        for row in result.rows:
-            self._write(json.dumps(row, ensure_ascii=False) if self._as_json else self._table_row(row))
-        if result.error is not None and self._as_json:
-            self._write(json.dumps({"file": str(result.path), "error": result.error}, ensure_ascii=False))
-        if result.error is not None and not self._as_json:
+        """Shows what was found in one file.
+
+        Raises:
+            ExportError: a document or a picture cannot be written.
+        """
+        form = self._form
+        if form is None:
+            self._write("".join(f"{self._table_row(row)}\n" for row in result.rows))
+        elif self._documents is None:
+            self._write(form.body(result, self._labels))
+        elif result.rows or form.tells_errors:
+            document = f"{form.head(self._labels)}{form.body(result, self._labels)}{form.tail}"
+            self._documents.write(result.path, document)
+        if self._pictures is not None and result.loudness is not None:
+            drawn = call_picture(result.path.name, result.loudness, result.rows, result.duration_s)
+            self._pictures.write(result.path, drawn)
+        if result.error is not None and not (form is not None and form.tells_errors and self._documents is None):
             name = str(result.path)
             self._complain("error", result.error if name in result.error else f"{name}: {result.error}")
         if result.warning is not None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from models.settings_file import SettingsProblem, SettingsRoot, SettingsSection, read_settings
 from models.weights_settings import WeightsSettings
 from streaming.errors import ConfigError
+from streaming.events import IDENTIFIER_PATTERN
 
 _MAX_TEXT: Final = 255
 _MAX_PATH: Final = 4096
@@ -225,6 +226,26 @@ class RolesSettings(SettingsSection):
     """Whether channels with the role agent are emotion-scored too."""
 
 
+class TwilioSettings(SettingsSection):
+    """`[twilio]`: calls that Twilio streams to `/v1/twilio`."""
+
+    inbound_role: str = Field(default="customer", pattern=IDENTIFIER_PATTERN)
+    """Of who is heard on the inbound track: whoever called, or was called, through Twilio."""
+    outbound_role: str = Field(default="agent", pattern=IDENTIFIER_PATTERN)
+    """Of what is played to them."""
+
+
+class AudiohookSettings(SettingsSection):
+    """`[audiohook]`: calls that Genesys streams to `/v1/audiohook`."""
+
+    external_role: str = Field(default="customer", pattern=IDENTIFIER_PATTERN)
+    """Of who is on the line."""
+    internal_role: str = Field(default="agent", pattern=IDENTIFIER_PATTERN)
+    """Of who works there."""
+    secret_file: PathText = ""
+    """File with the client secret in base64: handshakes must be signed with it. Empty to ask for no signature."""
+
+
 class PrivacySettings(SettingsSection):
     """`[privacy]`: what leaves the recogniser."""
 
@@ -266,6 +287,8 @@ class Settings(SettingsRoot):
     ensemble: EnsembleSettings = EnsembleSettings()
     emotion: EmotionSettings = EmotionSettings()
     roles: RolesSettings = RolesSettings()
+    twilio: TwilioSettings = TwilioSettings()
+    audiohook: AudiohookSettings = AudiohookSettings()
     privacy: PrivacySettings = PrivacySettings()
     batcher: BatcherSettings = BatcherSettings()
     weights: WeightsSettings = WeightsSettings()

@@ -25,6 +25,12 @@ class AudioFileError(StreamingError):
     code = "audio_file"
 
 
+class ExportError(StreamingError):
+    """What was found cannot be written where it was to go."""
+
+    code = "export"
+
+
 class ProtocolError(StreamingError):
     """A client sent something its protocol does not allow."""
 

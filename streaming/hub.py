@@ -65,6 +65,10 @@ class EventHub:
         """Subscriptions that are open."""
         return len(self._subscriptions)
 
+    def knows(self, session: str) -> bool:
+        """Whether a session of this name is live, or ended lately."""
+        return session in self._live or session in self._ended
+
     def journal(self, journal: Journal) -> None:
         """Tells a journal of all that happens from now on, before anybody else. Its troubles are its own."""
         self._journals.append(journal)
@@ -116,7 +120,7 @@ class EventHub:
         Raises:
             UnknownSessionError: there is no such session, or it ended too long ago.
         """
-        if session is not None and session not in self._live and session not in self._ended:
+        if session is not None and not self.knows(session):
             raise UnknownSessionError(f"there is no session {session}: it never was, or ended too long ago")
 
         def dropped(event: Event) -> None:

@@ -22,7 +22,7 @@ from streaming.config import ServerSettings, Settings
 from streaming.errors import ServerError
 from streaming.outbox.outbox import open_outbox
 from streaming.protocols.connections import LINGER_S, ConnectionLimits, GuardedConfig, GuardedHttp, GuardedWebSocket
-from streaming.protocols.http import create_app
+from streaming.protocols.http import SPOKEN_PATHS, create_app
 from streaming.service import LiveService
 from streaming.sinks.base import Sink
 from streaming.sinks.mqtt import MqttSink
@@ -213,7 +213,7 @@ def _listening_socket(settings: ServerSettings) -> Iterator[socket.socket]:
 def _configure(settings: ServerSettings, app: Starlette) -> GuardedConfig:
     config = GuardedConfig(
         app,
-        ConnectionLimits.of(settings),
+        ConnectionLimits.of(settings, spoken=SPOKEN_PATHS),
         http=GuardedHttp,
         ws=GuardedWebSocket,
         ws_max_size=settings.max_message_bytes,

@@ -17,7 +17,7 @@ from streaming.hub import EventHub
 from streaming.live_sessions import EndedSession, LiveSession, LiveSessions, Patience
 from streaming.metrics import MeasuredRecognizer, Metrics
 from streaming.pace import AudioPace
-from streaming.protocols.native import ListenRequest
+from streaming.protocols.dialect import ListenRequest
 from streaming.recognition.batcher import Batcher
 from streaming.runner import SessionRunner
 from streaming.session import Session

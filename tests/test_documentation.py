@@ -22,7 +22,7 @@ import pytest
 from models.console import medusa
 from streaming.config import Settings, load_settings
 from streaming.events import parse_event
-from streaming.protocols.native import ListenRequest, read_message
+from streaming.protocols.native import read_listen, read_message
 from tests.fakes.command_lines import epilogs, parse
 from tests.fakes.corpora import write_clips
 from tests.fakes.markdown import Document, shell_commands, table
@@ -195,7 +195,7 @@ def test_the_page_on_events_has_the_parameters_and_controls_of_listen() -> None:
     controls = [row[0] for row in rows if row[0].startswith("{")]
 
     assert len(defaults) > len(controls) > 0
-    assert ListenRequest.from_query(defaults, max_channels=1) == ListenRequest.from_query([], max_channels=1)
+    assert read_listen(defaults, max_channels=1) == read_listen([], max_channels=1)
     for control in controls:
         read_message(control)
 

@@ -22,7 +22,7 @@ from streaming.errors import StreamingError
 FRAME_SAMPLES: Final = 320
 """20 ms at 16 kHz."""
 
-_CUT_FROM: Final = 2 / 3
+CUT_FROM: Final = 2 / 3
 """Over-long speech is cut in what lies behind this share of it."""
 _CUT_PLANNED_S: Final = 2.0
 """Where it will be cut is settled this long before, so that the answer is there when it is."""
@@ -126,9 +126,7 @@ class Segmenter:
         self._pre_roll = _samples(settings.pre_roll_ms)
         self._post_roll = min(_samples(settings.post_roll_ms), self._pause)
         self._longest = round(settings.max_segment_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._plan_from = self._longest - min(
-            round(_CUT_PLANNED_S * SAMPLE_RATE_HZ), int(self._longest * _CUT_PLANNED_SHARE)
-        )
+        self._plan_from = self._longest - round(cut_planned_s(settings.max_segment_s) * SAMPLE_RATE_HZ)
         self._history = AudioHistory()
         self._state = _State.SILENT
         self._segment = 0
@@ -288,7 +286,7 @@ class Segmenter:
             self._cut_open_until = self._speech_end + self._endpoint
 
     def _quietest_place(self) -> int:
-        first = self._start + int(self._longest * _CUT_FROM) // FRAME_SAMPLES * FRAME_SAMPLES
+        first = self._start + int(self._longest * CUT_FROM) // FRAME_SAMPLES * FRAME_SAMPLES
         audio = self._history.between(first, min(self._position, self._start + self._longest))
         frames = audio[: audio.size // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
         return first + quietest_frame(frames) * FRAME_SAMPLES
@@ -320,6 +318,11 @@ class Segmenter:
             self._history.drop_before(max(self._history.start, self._position - reach))
         else:
             self._history.drop_before(self._start)
+
+
+def cut_planned_s(max_segment_s: float) -> float:
+    """How long before the longest segment is full it is settled where it will be cut."""
+    return min(_CUT_PLANNED_S, _CUT_PLANNED_SHARE * max_segment_s)
 
 
 def _samples(milliseconds: int) -> int:

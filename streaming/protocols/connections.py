@@ -41,6 +41,10 @@ _SPARE_CONNECTIONS: Final = 64
 """Beyond the limit, how many are told that there are too many; still more are cut without a word."""
 
 
+_SPOKEN_PER_S: Final = 2000
+"""Text messages that are audio, in a second: twenty times what a call of two voices has, for lines that bunch them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """What `[server]` says of connections."""
@@ -51,11 +55,13 @@ class ConnectionLimits:
     """For a request to be complete and answered."""
     controls_per_s: int
     """Text messages and pings on a WebSocket."""
+    spoken: frozenset[str] = frozenset()
+    """Paths where text messages are audio: many, and held to the pace of speech where they are heard."""
 
     @classmethod
-    def of(cls, settings: ServerSettings) -> Self:
+    def of(cls, settings: ServerSettings, *, spoken: frozenset[str] = frozenset()) -> Self:
         """Those of the settings."""
-        return cls(settings.max_connections, settings.handshake_timeout_s, settings.max_controls_per_s)
+        return cls(settings.max_connections, settings.handshake_timeout_s, settings.max_controls_per_s, spoken)
 
 
 class GuardedConfig(uvicorn.Config):
@@ -188,6 +194,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._controls_per_s = config.limits.controls_per_s
         self._controls = RateLimit(self._controls_per_s)
+        self._spoken_paths = config.limits.spoken
+        self._spoken = RateLimit(_SPOKEN_PER_S)
         self._cut_short = False
         self._heard_since_ping = False
 
@@ -223,8 +231,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             super().data_received(data)
 
     def handle_text(self, event: Frame) -> None:
-        """Text messages are controls, and counted."""
-        if self._takes_control():
+        """Text messages are controls, and counted; where they are audio, there may be more of them."""
+        spoken = self.scope["path"] in self._spoken_paths
+        if self._takes(self._spoken, _SPOKEN_PER_S) if spoken else self._takes_control():
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
@@ -247,8 +256,11 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             super().handle_ping()
 
     def _takes_control(self) -> bool:
-        if not self._cut_short and not self._controls.allows(self.loop.time()):
-            self._refuse(f"more than {self._controls_per_s} text messages and pings in a second")
+        return self._takes(self._controls, self._controls_per_s)
+
+    def _takes(self, limit: RateLimit, per_s: int) -> bool:
+        if not self._cut_short and not limit.allows(self.loop.time()):
+            self._refuse(f"more than {per_s} text messages and pings in a second")
         return not self._cut_short
 
     def _refuse(self, reason: str) -> None:

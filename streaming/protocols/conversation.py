@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -43,31 +43,43 @@ class Goodbye:
         return cls(TRY_LATER if error.retryable else REFUSED, f"{error.code}: {error}")
 
 
-def check_access(websocket: WebSocket, gate: Gate, scope: Scope) -> None:
+def check_access(websocket: WebSocket, gate: Gate, scope: Scope, *, token: str | None = None) -> None:
     """Returns if this client may do what `scope` stands for.
+
+    Args:
+        websocket: its connection.
+        gate: judges it.
+        scope: what it asks.
+        token: shown in a message; by default that of the headers or the query.
 
     Raises:
         AuthorisationError: it may not; a `TooManyAttemptsError` if it has to wait.
     """
-    token = presented_token(websocket.headers.get("authorization"), websocket.query_params.get("token"))
+    if token is None:
+        token = presented_token(websocket.headers.get("authorization"), websocket.query_params.get("token"))
     peer = websocket.client.host if websocket.client else ""
     gate.check(scope, token=token, origin=websocket.headers.get("origin"), peer=peer)
 
 
+def as_json(event: Event) -> Sequence[str]:
+    """What a peer is told that takes events as they are."""
+    return (event.to_json(),)
+
+
 async def forward(
-    websocket: WebSocket, events: Subscription, *, own: Callable[[Event], Event] = lambda event: event
+    websocket: WebSocket, events: Subscription, tell: Callable[[Event], Sequence[str | bytes]] = as_json
 ) -> None:
     """Sends events until there will be no more, or the peer is gone.
 
     Args:
         websocket: the peer.
         events: what it gets.
-        own: makes of an event what this peer is told.
+        tell: makes of an event the messages for this peer.
 
     Raises:
         SlowConsumerError: the peer takes them too slowly; noticed also while it takes nothing at all.
     """
-    sending = asyncio.create_task(_send_all(websocket, events, own))
+    sending = asyncio.create_task(_send_all(websocket, events, tell))
     overflowing = asyncio.create_task(events.wait_overflow())
     try:
         await asyncio.wait({sending, overflowing}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,10 +90,19 @@ async def forward(
         await cancel(sending, overflowing)
 
 
-async def _send_all(websocket: WebSocket, events: Subscription, own: Callable[[Event], Event]) -> None:
+async def _send_all(websocket: WebSocket, events: Subscription, tell: Callable[[Event], Sequence[str | bytes]]) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # Starlette's ways to say that the peer is gone
         async for event in events:
-            await websocket.send_text(own(event).to_json())
+            for message in tell(event):
+                await send(websocket, message)
+
+
+async def send(websocket: WebSocket, message: str | bytes) -> None:
+    """Sends one message: text or binary, as it is."""
+    if isinstance(message, str):
+        await websocket.send_text(message)
+    else:
+        await websocket.send_bytes(message)
 
 
 async def send_error(websocket: WebSocket, session_id: str, error: StreamingError) -> None:
@@ -102,9 +123,14 @@ async def send_error(websocket: WebSocket, session_id: str, error: StreamingErro
 
 async def send_event(websocket: WebSocket, event: Event) -> None:
     """Sends an event of the connection's own, if the peer takes it in time."""
+    await send_in_time(websocket, event.to_json())
+
+
+async def send_in_time(websocket: WebSocket, message: str | bytes) -> None:
+    """Sends one message, if the peer is there and takes it in time."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
         async with asyncio.timeout(SEND_PATIENCE_S):
-            await websocket.send_text(event.to_json())
+            await send(websocket, message)
 
 
 async def say_goodbye(websocket: WebSocket, goodbye: Goodbye) -> None:

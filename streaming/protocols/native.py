@@ -15,10 +15,10 @@ from typing import Final
 
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
-from streaming.errors import AudioFormatError, ProtocolError
-from streaming.events import IDENTIFIER_PATTERN
+from streaming.errors import AudioFormatError, ProtocolError, StreamingError
+from streaming.events import IDENTIFIER_PATTERN, Event
+from streaming.protocols.dialect import DEFAULT_ROLE, Audio, Close, Flush, KeepAlive, ListenRequest, Message
 
-DEFAULT_ROLE: Final = "customer"
 DEFAULT_RATE_HZ: Final = 16_000
 _LANGUAGE_PATTERN: Final = r"[a-z]{2,3}"
 _INTEGER_PATTERN: Final = r"[0-9]{1,9}"
@@ -30,68 +30,11 @@ _RESUME_PARAMETERS: Final = ("resume", "after", "token")
 _PARAMETERS: Final = ("encoding", "rate_hz", "channels", "language", "interim", "roles", "token")
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """Interleaved audio bytes; a sample may be split between two messages."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Finalise what has been said so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeepAlive:
-    """The client is still there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """No audio will follow; answer what is open and end the session."""
-
-
-Message = Audio | Flush | KeepAlive | Close
 _CONTROLS: Final[Mapping[str, Callable[[], Message]]] = MappingProxyType(
     {"flush": Flush, "keepalive": KeepAlive, "close": Close}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ListenRequest:
-    """What a client asks for when it connects."""
-
-    audio: AudioFormat
-    roles: tuple[str, ...]
-    """One for each channel."""
-    language: str | None
-    """ISO 639 code; None to detect it."""
-    interim: bool
-    """Whether interim transcripts and emotions are wanted."""
-
-    @classmethod
-    def from_query(cls, parameters: Iterable[tuple[str, str]], *, max_channels: int) -> ListenRequest:
-        """Reads the decoded query of `/v1/listen`; everything has a default.
-
-        Raises:
-            ProtocolError: a parameter is unknown, repeated, or its value cannot be read.
-            AudioFormatError: the encoding, rate or channel count is not one we take.
-        """
-        given = _given(parameters, _PARAMETERS)
-        channels = _integer("channels", given.get("channels", "1"))
-        if not 1 <= channels <= max_channels:
-            raise AudioFormatError(f"channels must be 1 to {max_channels}, got {channels}")
-        return cls(
-            audio=AudioFormat(
-                encoding=Encoding.named(given.get("encoding", Encoding.PCM16)[:_MAX_QUOTED]),
-                rate_hz=_integer("rate_hz", given.get("rate_hz", str(DEFAULT_RATE_HZ))),
-                channels=channels,
-            ),
-            roles=_roles(given.get("roles", ""), channels),
-            language=_language(given.get("language", "")),
-            interim=_boolean("interim", given.get("interim", "true")),
-        )
+CONTROL_NAMES: Final = tuple(_CONTROLS)
+"""What a text message may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +60,40 @@ class ResumeRequest:
         return cls(resume=given["resume"], after=after)
 
 
+def read_listen(parameters: Iterable[tuple[str, str]], *, max_channels: int) -> ListenRequest:
+    """Reads the decoded query of a new session; everything has a default.
+
+    Raises:
+        ProtocolError: a parameter is unknown, repeated, or its value cannot be read.
+        AudioFormatError: the encoding, rate or channel count is not one we take.
+    """
+    given = _given(parameters, _PARAMETERS)
+    channels = _integer("channels", given.get("channels", "1"))
+    if not 1 <= channels <= max_channels:
+        raise AudioFormatError(f"channels must be 1 to {max_channels}, got {channels}")
+    return ListenRequest(
+        audio=AudioFormat(
+            encoding=Encoding.named(given.get("encoding", Encoding.PCM16)[:_MAX_QUOTED]),
+            rate_hz=_integer("rate_hz", given.get("rate_hz", str(DEFAULT_RATE_HZ))),
+            channels=channels,
+        ),
+        roles=_roles(given.get("roles", ""), channels),
+        language=read_language(given.get("language", "")),
+        interim=_boolean("interim", given.get("interim", "true")),
+    )
+
+
 def read_query(parameters: Iterable[tuple[str, str]], *, max_channels: int) -> ListenRequest | ResumeRequest:
     """What the decoded query of `/v1/listen` asks for: a new session, or one that is there.
 
     Raises:
-        ProtocolError: see `ListenRequest.from_query` and `ResumeRequest.from_query`.
+        ProtocolError: see `read_listen` and `ResumeRequest.from_query`.
         AudioFormatError: likewise.
     """
     parameters = list(parameters)
     if any(name == "resume" for name, _ in parameters):
         return ResumeRequest.from_query(parameters)
-    return ListenRequest.from_query(parameters, max_channels=max_channels)
+    return read_listen(parameters, max_channels=max_channels)
 
 
 def read_message(message: str | bytes) -> Message:
@@ -152,6 +118,30 @@ def read_message(message: str | bytes) -> Message:
     if not isinstance(control, dict) or set(control) != {"type"} or control["type"] not in tuple(_CONTROLS):
         raise ProtocolError(f"the control message is not known: text messages are {known}")
     return _CONTROLS[control["type"]]()
+
+
+class NativeDialect:
+    """The native protocol: controls and audio in, events as they are out."""
+
+    def __init__(self, own: Callable[[Event], Event] = lambda event: event) -> None:
+        """Made for one connection.
+
+        Args:
+            own: makes of an event what this client is told.
+        """
+        self._own = own
+
+    def read(self, message: str | bytes) -> Sequence[Message]:
+        """See `read_message`."""
+        return (read_message(message),)
+
+    def tell(self, event: Event) -> Sequence[str]:
+        """The event as JSON."""
+        return (self._own(event).to_json(),)
+
+    def refuse(self, _error: StreamingError) -> Sequence[str]:
+        """Nothing: who is not let in is told by its endpoint."""
+        return ()
 
 
 def _given(parameters: Iterable[tuple[str, str]], known: Sequence[str], why: str = "") -> dict[str, str]:
@@ -182,7 +172,12 @@ def _boolean(name: str, value: str) -> bool:
     return _BOOLEANS[value]
 
 
-def _language(value: str) -> str | None:
+def read_language(value: str) -> str | None:
+    """A language as a client names it; None for an empty value.
+
+    Raises:
+        ProtocolError: it is no ISO 639 code.
+    """
     if not value:
         return None
     if not re.fullmatch(_LANGUAGE_PATTERN, value):

@@ -15,7 +15,8 @@ from streaming.errors import ProtocolError, StreamingError
 from streaming.events import IDENTIFIER_PATTERN
 from streaming.faults import where
 from streaming.protocols import conversation as ws
-from streaming.protocols.native import KeepAlive, read_message
+from streaming.protocols.dialect import KeepAlive
+from streaming.protocols.native import read_message
 from streaming.service import LiveService
 from streaming.subscription import Subscription
 from streaming.tokens import Scope

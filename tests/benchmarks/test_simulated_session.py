@@ -109,11 +109,23 @@ def test_a_final_waits_for_what_was_not_computed_by_the_end() -> None:
 
 def test_speech_that_goes_on_too_long_is_cut_and_goes_on_as_another_segment() -> None:
     tally = heard(said(20.0, 5.0))
-    finals = [one for one in tally.requests if one.kind is FINAL]
 
     assert [round(at_s, 2) for at_s in tally.decided_s] == [24.7, 30.6]
-    assert [one.window_s for one in finals] == [16.0]
     assert len(tally.finals) == 2
+
+
+def test_what_is_about_to_be_cut_is_asked_for_ahead() -> None:
+    tally = heard(said(20.0, 5.0), a_machine(1.5))
+
+    assert [round(at_s, 2) for kind, at_s in asked(tally) if kind == "speculative"] == [22.7, 30.2]
+    assert tally.finals[0].latency_s == pytest.approx(0.0)
+
+
+def test_a_pause_just_before_the_cut_is_asked_for_instead() -> None:
+    tally = heard(said(13.5, 0.4, 0.2, 5.0), a_machine(0.1))
+
+    assert [round(at_s, 2) for kind, at_s in asked(tally) if kind == "speculative"] == [22.7, 23.7, 23.96, 24.3]
+    assert [round(at_s, 2) for at_s in tally.decided_s] == [24.7]
 
 
 def test_finals_are_told_in_the_order_of_their_segments() -> None:

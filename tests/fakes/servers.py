@@ -35,6 +35,7 @@ async def a_server(
     mqtt: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
     transcripts: Disclosure = "full",
+    audiohook: dict[str, Any] | None = None,
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
     """A server for as long as the block runs; keywords go to `[server]`. It keeps MQTT events in memory by default."""
@@ -42,6 +43,7 @@ async def a_server(
         "server": {"port": 0, **server},
         "mqtt": {"outbox_mib": 0} | (mqtt or {}),
         "privacy": {"transcripts": transcripts},
+        "audiohook": audiohook or {},
     }
     settings = Settings.model_validate(sections)
     chosen = load or (lambda: recognizer or FakeRecognizer())

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import wave
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -18,6 +21,7 @@ from streaming.audio.sources import AudioFile, read_file
 from streaming.cli import analyze as command
 from streaming.config import PrivacySettings, Settings
 from streaming.errors import RecognitionError
+from streaming.exports.formats import FORMATS
 from tests.fakes.recognizer import FakeRecognizer
 from tests.fakes.shell import silence, speech
 from tests.fakes.vad import LoudnessVad
@@ -308,8 +312,71 @@ def test_results_go_to_stdout_even_where_the_bar_has_a_terminal(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
     path = tmp_path / "a.wav"
-    with AnalyzeOutput([path], as_json=True) as output:
+    with AnalyzeOutput([path], form=FORMATS["jsonl"]) as output:
         output.show(FileResult(path, [{"file": str(path), "text": "é" * 300}]))
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"file": str(path), "text": "é" * 300}
     assert "recognising" in captured.err
+
+
+@pytest.mark.usefixtures("_fakes")
+@pytest.mark.parametrize("form", ["jsonl", "csv", "emotionml"])
+def test_all_recordings_are_one_document_on_stdout(tmp_path: Path, form: str) -> None:
+    files = [str(write(tmp_path / name, call())) for name in ("a.wav", "b.wav")]
+    done = CliRunner().invoke(command, ["--format", form, *files])
+    assert done.exit_code == 0
+    match form:
+        case "jsonl":
+            assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == files
+        case "csv":
+            assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == files
+        case _:
+            root = ElementTree.fromstring(done.stdout)  # noqa: S314 - our own
+            assert len(root.findall("{*}emotion")) == 2
+
+
+@pytest.mark.usefixtures("_fakes")
+@pytest.mark.parametrize("form", ["jsonl", "csv", "vtt", "emotionml"])
+def test_each_recording_has_its_document_and_picture_in_a_folder(tmp_path: Path, form: str) -> None:
+    files = [str(write(tmp_path / name, call())) for name in ("a.wav", "b.wav")]
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    done = CliRunner().invoke(command, ["--format", form, "--out", str(out), "--plot", str(pictures), *files])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == [f"a.{form}", f"b.{form}"]
+    assert all("happy" in path.read_text(encoding="utf-8") for path in out.iterdir())
+    assert sorted(path.name for path in pictures.iterdir()) == ["a.svg", "b.svg"]
+    assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in pictures.iterdir())  # noqa: S314
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_one_recording_is_subtitled_on_stdout(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["--format", "vtt", str(write(tmp_path / "a.wav", call()))])
+    assert done.stdout.startswith("WEBVTT\n\n00:00:00")
+    assert "<c.happy>[happy " in done.stdout
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_what_no_document_tells_is_said_on_stderr(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    write(tmp_path / "good.wav", call())
+    done = CliRunner().invoke(command, ["--format", "csv", str(tmp_path)])
+    assert len(done.stdout.splitlines()) == 2
+    assert "empty.wav is empty" in done.stderr
+    assert done.exit_code == 1
+
+
+@pytest.mark.usefixtures("_fakes")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "vtt"], "one recording, these are 2"),
+        (["--json", "--format", "csv"], "leave one of them out"),
+        (["--out", "somewhere"], "--out needs to know a --format"),
+        (["--format", "table", "--out", "somewhere"], "--out needs to know a --format"),
+    ],
+)
+def test_formats_that_do_not_go_together_are_misuse(tmp_path: Path, options: list[str], said: str) -> None:
+    files = [str(write(tmp_path / name, call())) for name in ("a.wav", "b.wav")]
+    done = CliRunner().invoke(command, [*options, *files])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.split())

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from streaming.audio.codecs import Encoding
 from streaming.errors import AudioFormatError, ProtocolError, StreamingError
-from streaming.protocols.native import Audio, Close, Flush, KeepAlive, ListenRequest, read_message
+from streaming.protocols.dialect import Audio, Close, Flush, KeepAlive, ListenRequest
+from streaming.protocols.native import read_listen, read_message
 
 
 def request(max_channels: int = 2, **parameters: str) -> ListenRequest:
-    return ListenRequest.from_query(parameters.items(), max_channels=max_channels)
+    return read_listen(parameters.items(), max_channels=max_channels)
 
 
 def test_everything_has_a_default() -> None:
@@ -90,7 +91,7 @@ def test_what_cannot_be_read_is_named(parameters: dict[str, str], complaint: str
 
 def test_a_parameter_given_twice_is_refused() -> None:
     with pytest.raises(ProtocolError, match="'channels' is given twice"):
-        ListenRequest.from_query([("channels", "1"), ("channels", "2")], max_channels=2)
+        read_listen([("channels", "1"), ("channels", "2")], max_channels=2)
 
 
 @given(
@@ -101,7 +102,7 @@ def test_a_parameter_given_twice_is_refused() -> None:
 )
 def test_no_query_raises_anything_but_our_own_errors(parameters: list[tuple[str, str]]) -> None:
     try:
-        asked = ListenRequest.from_query(parameters, max_channels=2)
+        asked = read_listen(parameters, max_channels=2)
     except StreamingError as error:
         assert len(str(error)) < 1000
     else:

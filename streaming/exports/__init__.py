@@ -1,0 +1,1 @@
+"""What `medusa analyze` finds, written for other programs and for people who would rather look than read."""
