@@ -73,29 +73,16 @@ def _listen(names: dict[str, str]) -> dict[str, Any]:
         "description": "Binary messages are audio; text messages are controls, one JSON object each. Events come back.",
         "servers": [{"$ref": "#/servers/websocket"}],
         "messages": _references([*_client_messages(), *names.values()]),
-        "bindings": {
-            "ws": {
-                "method": "GET",
-                "query": {
-                    "type": "object",
-                    "properties": {
-                        "encoding": {"type": "string", "enum": [one.value for one in Encoding], "default": "pcm_s16le"},
-                        "rate_hz": {"type": "integer", "default": DEFAULT_RATE_HZ},
-                        "channels": {"type": "integer", "minimum": 1, "default": 1, "description": "Interleaved."},
-                        "language": {"type": "string", "description": "ISO 639 code; left out to detect it."},
-                        "interim": {"type": "boolean", "default": True},
-                        "roles": {"type": "string", "description": "Of the channels, separated by commas."},
-                        "resume": {"type": "string", "description": "Token of a session to be taken up again."},
-                        "after": {
-                            "type": "integer",
-                            "minimum": 1,
-                            "description": "With resume: `seq` of the last event.",
-                        },
-                    },
-                },
-                "bindingVersion": _WS_BINDING,
-            }
-        },
+        "bindings": _query(
+            encoding={"type": "string", "enum": [one.value for one in Encoding], "default": "pcm_s16le"},
+            rate_hz={"type": "integer", "default": DEFAULT_RATE_HZ},
+            channels={"type": "integer", "minimum": 1, "default": 1, "description": "Interleaved."},
+            language={"type": "string", "description": "ISO 639 code; left out to detect it."},
+            interim={"type": "boolean", "default": True},
+            roles={"type": "string", "description": "Of the channels, separated by commas."},
+            resume={"type": "string", "description": "Token of a session to be taken up again."},
+            after={"type": "integer", "minimum": 1, "description": "With resume: `seq` of the last event."},
+        ),
     }
 
 
@@ -106,20 +93,16 @@ def _subscribe(names: dict[str, str]) -> dict[str, Any]:
         "title": "Events of one session or of all, without sending audio",
         "servers": [{"$ref": "#/servers/websocket"}],
         "messages": _references([*told, "keepalive"]),
-        "bindings": {
-            "ws": {
-                "method": "GET",
-                "query": {
-                    "type": "object",
-                    "properties": {
-                        "session": {"type": "string", "default": "*", "description": "Its name; * for all."},
-                        "after": {"type": "integer", "minimum": 0, "description": "Replays what is held behind it."},
-                    },
-                },
-                "bindingVersion": _WS_BINDING,
-            }
-        },
+        "bindings": _query(
+            session={"type": "string", "default": "*", "description": "Its name; * for all."},
+            after={"type": "integer", "minimum": 0, "description": "Replays what is held behind it."},
+        ),
     }
+
+
+def _query(**parameters: dict[str, Any]) -> dict[str, Any]:
+    query = {"type": "object", "properties": parameters}
+    return {"ws": {"method": "GET", "query": query, "bindingVersion": _WS_BINDING}}
 
 
 def _publish(names: dict[str, str]) -> dict[str, Any]:
