@@ -102,19 +102,14 @@ async def _hear(service: LiveService, signal: Signal, passed: Callable[[float], 
             for start in range(0, len(data), size):
                 await live.runner.receive(data[start : start + size])
                 passed(CHUNK_S)
-                # Faster than real time, an interim that waits would be replaced before it says anything.
-                while _waiting(service):  # noqa: ASYNC110 - the queue tells nobody when it is empty
+                # Faster than real time, an interim would be replaced or given up before it says anything.
+                while not service.idle:  # noqa: ASYNC110 - the batcher tells nobody when it is
                     await asyncio.sleep(_SOON_S)
             await live.runner.close("end_of_file")
             events = await following
     finally:
         service.sessions.leave(live)
     return row_of(signal.name, _seconds(signal), events)
-
-
-def _waiting(service: LiveService) -> float:
-    """Requests that nobody computes yet."""
-    return sum(sample.value for metric in service.metrics.queue_depth.collect() for sample in metric.samples)
 
 
 async def _taken(told: Subscription) -> list[Event]:

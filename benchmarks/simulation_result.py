@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
@@ -64,7 +64,8 @@ class SimulationRow:
     """Jain's index, over sessions with like demand, of the share of the audio asked for that was computed, but for what
     was withheld from everybody: 1 where all get the same share, 1/n where one of n gets everything."""
     fairness_waiting: float | None
-    """Jain's index of the time that finals and speculative finals took on average, from asked to answered."""
+    """Jain's index of how long a session's finals and speculative finals took, from asked to answered, over what those
+    of their kind and length took on average: what is asked two seconds ahead of a cut has more time than a pause."""
     sessions_compared: int
     greedy_served: float | None
     """The share of its audio that was computed of the session with many voices."""
@@ -101,7 +102,8 @@ def summed_up(found: Simulated, *, load: float, capacity: float, deadline_ms: fl
     latencies_ms = [final.latency_s * _MS_PER_S for final in finals]
     p50, p95, p99 = percentiles(latencies_ms)
     compared = _of_like_demand(found)
-    waits = [wait_s for session in compared if (wait_s := _waiting_s(session, seconds)) is not None]
+    usual = _usual_waits(compared, seconds)
+    waits = [wait for session in compared if (wait := _relative_wait(session, usual, seconds)) is not None]
     served = jain([_served_share(session, seconds) for session in compared])
     waiting = jain(waits)
     greedy = [session for session in found.sessions if session.voices > 1]
@@ -204,13 +206,29 @@ def _served_share(session: SessionTally, seconds: float) -> float:
     return _demand_s(one for one in requests if one.outcome is Outcome.ANSWERED) / asked if asked else 1.0
 
 
-def _waiting_s(session: SessionTally, seconds: float) -> float | None:
-    waits = [
-        one.ended_s - one.at_s
+def _answered_finals(session: SessionTally, seconds: float) -> list[Asked]:
+    return [
+        one
         for one in counted(session, seconds)
         if one.kind is not RequestKind.INTERIM and one.outcome is Outcome.ANSWERED
     ]
-    return fmean(waits) if waits else None
+
+
+def _usual_waits(sessions: Iterable[SessionTally], seconds: float) -> dict[tuple[RequestKind, float], float]:
+    """By kind and length, how long finals and speculative finals of all sessions took on average."""
+    waits: defaultdict[tuple[RequestKind, float], list[float]] = defaultdict(list)
+    for session in sessions:
+        for one in _answered_finals(session, seconds):
+            waits[one.kind, one.window_s].append(one.ended_s - one.at_s)
+    return {alike: fmean(own) for alike, own in waits.items()}
+
+
+def _relative_wait(
+    session: SessionTally, usual: Mapping[tuple[RequestKind, float], float], seconds: float
+) -> float | None:
+    answered = _answered_finals(session, seconds)
+    expected_s = sum(usual[one.kind, one.window_s] for one in answered)
+    return sum(one.ended_s - one.at_s for one in answered) / expected_s if expected_s else None
 
 
 def _busy_s(busy: Iterable[tuple[float, float]], seconds: float) -> float:

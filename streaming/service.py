@@ -93,6 +93,11 @@ class LiveService:
         """Whether sessions can be served at full speed."""
         return self._batcher is not None and not self.stopping.is_set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be recognised at the moment."""
+        return self._batcher is None or self._batcher.idle
+
     def start(self) -> None:
         """Starts the sinks, and begins to load and warm up the recogniser."""
         for sink in self._sinks:

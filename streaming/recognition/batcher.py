@@ -85,11 +85,17 @@ class Batcher:
         self._closing = False
         self._executor: ThreadPoolExecutor | None = None
         self._consumer: asyncio.Task[None] | None = None
+        self._computing = False
 
     @property
     def depth(self) -> int:
         """Requests that wait; those being computed are not counted."""
         return len(self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, nothing is computed, and every answer was handed over."""
+        return not self._queue and not self._computing
 
     @property
     def step(self) -> Degradation:
@@ -187,8 +193,9 @@ class Batcher:
     async def _consume(self, executor: ThreadPoolExecutor) -> None:
         try:
             while await self._requests_wait():
-                batch = self._queue.take()
-                await self._recognize(batch, executor)
+                self._computing = True
+                await self._recognize(self._queue.take(), executor)
+                self._computing = False
         except Exception as error:
             _LOG.critical("the batcher stopped by a fault: %s", where(error))
             raise

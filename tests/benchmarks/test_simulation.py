@@ -130,7 +130,8 @@ def test_everything_that_was_asked_is_answered_exactly_once(below: Simulated, ab
         assert asked == found.server.asked
         assert outcomes(found) == found.server.ended
         assert sum(found.server.ended.values()) == sum(asked.values())
-        assert {outcome for kind, outcome in found.server.ended if kind is FINAL} == {Outcome.ANSWERED}
+        assert {outcome for kind, outcome in found.server.ended if kind is FINAL} <= {Outcome.ANSWERED}
+        assert all(len(session.finals) == len(session.decided_s) for session in found.sessions)
         assert all(one.ended_s >= one.at_s for session in found.sessions for one in session.requests)
 
 

@@ -105,6 +105,7 @@ async def test_requests_submitted_before_the_start_wait_for_it() -> None:
     batcher = Batcher(FakeRecognizer(), BatcherSettings())
     batcher.submit(ask(1), inbox)
     assert batcher.depth == 1
+    assert not batcher.idle
 
     await batcher.start()
     await inbox.wait_for(1)
