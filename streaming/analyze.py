@@ -202,7 +202,9 @@ class _Analyzer:
         rows = rows_of(str(path), events)
         if not rows and not failures:
             rows = [nobody_row(str(path), audio.duration_s)]
-        loudness = Loudness.of(audio.samples, audio.rate_hz) if self._with_loudness else None
+        loudness = None
+        if self._with_loudness:
+            loudness = await asyncio.to_thread(Loudness.of, audio.samples, audio.rate_hz)
         return FileResult(path, rows, "; ".join(failures) or None, audio.warning, audio.duration_s, loudness)
 
     async def _events(self, audio: AudioFile) -> list[Event]:

@@ -53,6 +53,7 @@ class AnalyzeOutput:
         self._form = form
         self._documents = None if form is None or folder is None else ExportFolder(folder, files, form.suffix)
         self._pictures = None if pictures is None else ExportFolder(pictures, files, PICTURE)
+        self._errors_in_findings = form is not None and form.tells_errors and self._documents is None
         self._labels: Sequence[str] = ()
         self._begun = False
         self._width = min(_WIDEST_NAME, max((len(str(file)) for file in files), default=0))
@@ -116,7 +117,7 @@ class AnalyzeOutput:
         if self._pictures is not None and result.loudness is not None:
             drawn = call_picture(result.path.name, result.loudness, result.rows, result.duration_s)
             self._pictures.write(result.path, drawn)
-        if result.error is not None and not (form is not None and form.tells_errors and self._documents is None):
+        if result.error is not None and not self._errors_in_findings:
             name = str(result.path)
             self._complain("error", result.error if name in result.error else f"{name}: {result.error}")
         if result.warning is not None:

@@ -7,8 +7,8 @@ entities of a type of ours, `medusa.emotion`; both carry the id of their segment
 
 from __future__ import annotations
 
-import re
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from streaming.audio.sources import AudioFormat
 from streaming.config import AudiohookSettings
 from streaming.errors import AudioFormatError, AuthorisationError, ProtocolError, StreamingError
 from streaming.events import (
-    IDENTIFIER_PATTERN,
     EmotionEvent,
     ErrorEvent,
     Event,
@@ -35,7 +34,7 @@ from streaming.protocols.native import read_language
 EMOTION_ENTITY: Final = "medusa.emotion"
 _RATE_HZ: Final = 8000
 _REMEMBERED: Final = 100
-"""Segments of a channel whose place in time is kept: more than finals may be behind."""
+"""Segments of a channel, and leaps of the clock, that are kept: more than finals may be behind."""
 _ENCODINGS: Final = {"PCMU": Encoding.MULAW, "L16": Encoding.PCM16}
 _ENDS: Final = frozenset({"protocol", "too_fast", "message_too_large"})
 """Errors after which the session ends."""
@@ -64,8 +63,8 @@ class AudiohookDialect:
         self._parted = False
         """Whether the client has said, or was told, that this is the end."""
         self._heard_s = 0.0
-        self._leaps: list[tuple[float, float]] = []
-        """Where on the session's clock audio was left out, and for how long in all."""
+        self._leaps: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
+        """Where on the session's clock audio was left out lately, and for how long in all."""
         self._handlers: Final[Mapping[str, Callable[[Mapping[str, Any]], Sequence[Step]]]] = {
             "open": self._open,
             "ping": lambda _parameters: (Reply(self._envelope.write("pong", {})),),
@@ -139,7 +138,7 @@ class AudiohookDialect:
                     interim=True,
                 ),
                 token=self._token,
-                name=self._envelope.session if re.fullmatch(IDENTIFIER_PATTERN, self._envelope.session) else None,
+                name=self._envelope.session,
             ),
         )
 

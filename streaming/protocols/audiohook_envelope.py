@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streaming.errors import ProtocolError
+from streaming.protocols.dialect import json_object
 
 VERSION: Final = "2"
 NOBODY: Final = str(uuid.UUID(int=0))
@@ -36,11 +37,8 @@ class Envelope:
         """
         if len(text) > _MAX_TEXT:
             raise ProtocolError(f"a text message has {len(text)} characters: {_MAX_TEXT} are allowed")
-        try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
-            raise ProtocolError("a text message is no JSON") from None
-        if not isinstance(message, dict) or message.get("version") != VERSION:
+        message = json_object(text)
+        if message.get("version") != VERSION:
             raise ProtocolError("a text message is no AudioHook message of version 2")
         kind, parameters, name = (message.get(field) for field in ("type", "parameters", "id"))
         if not isinstance(parameters, dict) or not isinstance(name, str):

@@ -6,12 +6,13 @@ for each connection and may keep what it has seen.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from streaming.audio.sources import AudioFormat
-from streaming.errors import StreamingError
+from streaming.errors import ProtocolError, StreamingError
 from streaming.events import Event
 
 DEFAULT_ROLE: Final = "customer"
@@ -60,7 +61,7 @@ class Begin:
     token: str | None = None
     """Shown in a message, by peers that cannot send headers."""
     name: str | None = None
-    """Of the session, where the peer has one; made of `IDENTIFIER_PATTERN`."""
+    """Of the session, as the peer has it; one that cannot be a session's is left aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,21 @@ class Handshake:
     """Path and query, as sent."""
     headers: Mapping[str, str]
     """By lower-case name."""
+
+
+def json_object(message: str) -> dict[str, Any]:
+    """The object that a text message is.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        said = json.loads(message)
+    except (ValueError, RecursionError):
+        raise ProtocolError("a text message is no JSON") from None
+    if not isinstance(said, dict):
+        raise ProtocolError("a text message is no JSON object")
+    return said
 
 
 class Dialect(Protocol):

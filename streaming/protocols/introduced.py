@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Final
 
 from starlette.websockets import WebSocket
 
 from streaming.auth import Gate
-from streaming.errors import AuthorisationError, ProtocolError, StreamingError
+from streaming.errors import ProtocolError, StreamingError
+from streaming.events import IDENTIFIER_PATTERN
 from streaming.faults import where
 from streaming.protocols import conversation as ws
 from streaming.protocols.dialect import Begin, Close, Dialect, Handshake, KeepAlive, Notice, Reply
@@ -57,8 +59,6 @@ class IntroducedEndpoint:
             goodbye = await self._hearing.converse(websocket, live, dialect)
         except StreamingError as error:
             self._service.metrics.refused.labels(error.code).inc()
-            if not isinstance(error, AuthorisationError):
-                _LOG.warning("a peer of %s was refused: %s", websocket.url.path, error)
             goodbye = ws.Goodbye.because(error)
             for message in dialect.refuse(error):
                 await ws.send_in_time(websocket, message)
@@ -96,8 +96,10 @@ class IntroducedEndpoint:
             raise ProtocolError(f"the peer has not said within {self._introduction_s:g} s what it will send") from None
 
     def _name(self, begin: Begin) -> str | None:
-        """The peer's own name for the session, unless one of that name is known."""
-        return None if begin.name is None or self._service.hub.knows(begin.name) else begin.name
+        """The peer's own name for the session, if it is a proper one and no session of that name is known."""
+        if begin.name is None or not re.fullmatch(IDENTIFIER_PATTERN, begin.name):
+            return None
+        return None if self._service.hub.knows(begin.name) else begin.name
 
 
 def _handshake(websocket: WebSocket) -> Handshake:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -23,7 +22,7 @@ from streaming.audio.sources import AudioFormat
 from streaming.config import TwilioSettings
 from streaming.errors import AudioFormatError, ProtocolError, StreamingError
 from streaming.events import IDENTIFIER_PATTERN, Event
-from streaming.protocols.dialect import Audio, Begin, Close, ListenRequest, Notice, Step
+from streaming.protocols.dialect import Audio, Begin, Close, ListenRequest, Notice, Step, json_object
 from streaming.protocols.jitter import LostAudioError, Track
 from streaming.protocols.native import read_language
 
@@ -55,12 +54,7 @@ class TwilioDialect:
         """See `Dialect.read`."""
         if isinstance(message, bytes):
             raise ProtocolError("a media stream has text messages alone, this one is binary")
-        try:
-            said = json.loads(message)
-        except (ValueError, RecursionError):
-            raise ProtocolError("a message of the media stream is no JSON") from None
-        if not isinstance(said, dict):
-            raise ProtocolError("a message of the media stream is no JSON object")
+        said = json_object(message)
         match said.get("event"):
             case "start" if not self._tracks:
                 return (self._begin(_part(said, "start")),)
@@ -103,7 +97,7 @@ class TwilioDialect:
                 interim=True,
             ),
             token=None if parameters.get("token") is None else str(parameters["token"]),
-            name=name if isinstance(name, str) and re.fullmatch(IDENTIFIER_PATTERN, name) else None,
+            name=name if isinstance(name, str) else None,
         )
 
     def _role(self, parameters: Mapping[str, Any], track: str) -> str:

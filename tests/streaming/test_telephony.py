@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -106,6 +107,15 @@ async def test_a_name_that_is_known_already_is_given_to_nobody_else() -> None:
 
     assert first[0].session == SID != second[0].session
     assert settled(first) == settled(second)
+
+
+@pytest.mark.parametrize("sid", ["", "a/b", "x" * 65, "MZ\n", "+", "#"])
+async def test_a_stream_without_a_proper_name_gets_one_of_ours(sid: str) -> None:
+    async with a_server() as server:
+        events = await told(server, [start(streamSid=sid), stop()])
+
+    assert events[0].session != sid
+    assert re.fullmatch("[0-9a-f]{16}", events[0].session)
 
 
 async def test_audio_that_never_came_is_said_and_the_call_goes_on() -> None:

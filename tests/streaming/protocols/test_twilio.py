@@ -72,8 +72,8 @@ class TestStart:
         assert begin.request.language == "de"
         assert begin.token == "secret"  # noqa: S105 - a test's
 
-    @pytest.mark.parametrize("sid", ["", "a/b", "x" * 65, 7, None, "MZ\n"])
-    def test_a_stream_without_a_proper_name_gets_one_of_ours(self, sid: Any) -> None:
+    @pytest.mark.parametrize("sid", [7, None, {}])
+    def test_a_stream_whose_name_is_no_text_has_none(self, sid: Any) -> None:
         (begin,) = read(a_dialect(), start(streamSid=sid))
         assert isinstance(begin, Begin)
         assert begin.name is None
