@@ -186,12 +186,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     show_default=True,
     help="Seconds that finals may take after the last audio; then they are missing.",
 )
-@run_options.corpus
-@run_options.language
-@run_options.seed
-@run_options.config
-@run_options.out
-@run_options.as_json
+@run_options.run
 def main(
     streams: int,
     pairs: int,

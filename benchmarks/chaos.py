@@ -140,12 +140,7 @@ def _remarks(row: ChaosRow) -> list[str]:
     show_default=True,
     help="Seconds that clients try to come back, and that finals may take.",
 )
-@run_options.corpus
-@run_options.language
-@run_options.seed
-@run_options.config
-@run_options.out
-@run_options.as_json
+@run_options.run
 def main(
     minutes: float,
     streams: int,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,3 +34,8 @@ config = click.option(
 )
 out = click.option("--out", type=FOLDER, help="Folder for JSON and pictures.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+def run(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every run: what is said, how it is drawn, the server's settings, and where the result goes."""
+    return reduce(lambda made, option: option(made), (as_json, out, config, seed, language, corpus), command)

@@ -156,12 +156,7 @@ def _number(value: float | None) -> str:
     show_default=True,
     help="Seconds that finals may take after a call's last audio; then they are missing.",
 )
-@run_options.corpus
-@run_options.language
-@run_options.seed
-@run_options.config
-@run_options.out
-@run_options.as_json
+@run_options.run
 def main(
     minutes: float,
     streams: int | None,
