@@ -96,6 +96,7 @@ def _subscribe(names: dict[str, str]) -> dict[str, Any]:
         "bindings": _query(
             session={"type": "string", "default": "*", "description": "Its name; * for all."},
             after={"type": "integer", "minimum": 0, "description": "Replays what is held behind it."},
+            last_s={"type": "integer", "minimum": 0, "description": "Replays what is held of so many seconds."},
         ),
     }
 

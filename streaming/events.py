@@ -141,6 +141,17 @@ class Totals(_Wire):
     interims: Count
 
 
+def timestamp(moment: datetime) -> str:
+    """A moment as events write it: UTC, RFC 3339 with milliseconds; such texts sort by time.
+
+    Raises:
+        ValueError: it has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone: give a datetime in UTC")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class _EventBase(_Wire):
     type: str
     version: Literal[1] = EVENT_VERSION
@@ -162,10 +173,7 @@ class _EventBase(_Wire):
         Raises:
             ValueError: `emitted_at` has no time zone.
         """
-        if emitted_at.tzinfo is None:
-            raise ValueError(f"{emitted_at} has no time zone: give a datetime in UTC")
-        text = emitted_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return self.model_copy(update={"emitted_at": text})
+        return self.model_copy(update={"emitted_at": timestamp(emitted_at)})
 
     def to_json(self) -> str:
         """The event as compact JSON.

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, Protocol
 
 from streaming.errors import UnknownSessionError
-from streaming.events import Event, SessionEnded
+from streaming.events import Event, SessionEnded, timestamp
 from streaming.faults import where
 from streaming.subscription import Overflow, Subscription
 
@@ -103,6 +104,7 @@ class EventHub:
         session: str | None = None,
         *,
         after: int | None = None,
+        since: datetime | None = None,
         capacity: int | None = None,
         overflow: Overflow = Overflow.DISCONNECT,
         on_drop: Callable[[Event], None] = lambda _event: None,
@@ -113,6 +115,8 @@ class EventHub:
             session: the session wanted, live or lately ended; None for all.
             after: replay what is still held of events with a greater `seq` (for all sessions, of each), then go on
                 live; None for live events only.
+            since: replay instead what is still held of events since that moment, and of every live session at least
+                its newest event, so that a subscriber to all learns which there are.
             capacity: events that may wait; None for the hub's own figure. Replayed events come on top.
             overflow: what happens when more wait and none of them is an interim.
             on_drop: told of each event this subscriber did not get, beside the hub's own listener.
@@ -134,10 +138,13 @@ class EventHub:
             on_drop=dropped,
             on_close=self._subscriptions.discard,
         )
-        if after is not None:
-            for name, events in (*self._ended.items(), *self._live.items()):
-                if session in (None, name):
-                    self._replay(subscription, name, events, after)
+        for name, events in (*self._ended.items(), *self._live.items()):
+            if session not in (None, name):
+                continue
+            if since is not None:
+                self._replay(subscription, name, events, _seq_before(events, since, live=name in self._live))
+            elif after is not None:
+                self._replay(subscription, name, events, after)
         if self._closed or session in self._ended:
             subscription.end()
         else:
@@ -167,3 +174,12 @@ class EventHub:
         self._tell_journals(lambda journal: journal.end())
         for subscription in self._subscriptions:
             subscription.end()
+
+
+def _seq_before(events: deque[Event], moment: datetime, *, live: bool) -> int:
+    """The `seq` behind which a session's events are of that moment or later; of a live one at least its newest is."""
+    wanted, seq = timestamp(moment), events[-1].seq
+    for event in reversed(events):
+        if (event.emitted_at or "") < wanted:  # both as `timestamp` writes them, so they sort by time
+            return min(event.seq, seq - 1) if live else event.seq
+    return events[0].seq - 1

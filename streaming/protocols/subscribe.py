@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.websockets import WebSocket
@@ -23,8 +24,9 @@ from streaming.tokens import Scope
 
 _LOG: Final = logging.getLogger(__name__)
 ALL_SESSIONS: Final = "*"
-_PARAMETERS: Final = ("session", "after", "token")
+_PARAMETERS: Final = ("session", "after", "last_s", "token")
 _SEQ_PATTERN: Final = r"[0-9]{1,15}"
+_SECONDS_PATTERN: Final = r"[0-9]{1,6}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class EventsRequest:
     """None for all."""
     after: int | None
     """Replay what is held behind this `seq`; None for live events only."""
+    last_s: int | None = None
+    """Replay what is held of so many seconds, and at least the newest event of every live session."""
 
     @classmethod
     def from_query(cls, parameters: list[tuple[str, str]]) -> EventsRequest:
@@ -55,7 +59,21 @@ class EventsRequest:
             raise ProtocolError(f"session must be * or a session's name, got {session[:64]!r}")
         if after is not None and not re.fullmatch(_SEQ_PATTERN, after):
             raise ProtocolError(f"after must be the seq of an event, or 0 for all that is held, got {after[:64]!r}")
-        return cls(None if session == ALL_SESSIONS else session, None if after is None else int(after))
+        last_s = given.get("last_s")
+        if last_s is not None and not re.fullmatch(_SECONDS_PATTERN, last_s):
+            raise ProtocolError(f"last_s must be a whole number of seconds, got {last_s[:64]!r}")
+        if after is not None and last_s is not None:
+            raise ProtocolError("after and last_s both say what to replay: give one of them")
+        return cls(
+            None if session == ALL_SESSIONS else session,
+            None if after is None else int(after),
+            None if last_s is None else int(last_s),
+        )
+
+    @property
+    def since(self) -> datetime | None:
+        """The moment from which events are replayed; None where no time was given."""
+        return None if self.last_s is None else datetime.now(UTC) - timedelta(seconds=self.last_s)
 
 
 class EventsEndpoint:
@@ -71,7 +89,7 @@ class EventsEndpoint:
         try:
             ws.check_access(websocket, self._gate, Scope.EVENTS)
             request = EventsRequest.from_query(websocket.query_params.multi_items())
-            with self._service.hub.subscribe(request.session, after=request.after) as events:
+            with self._service.hub.subscribe(request.session, after=request.after, since=request.since) as events:
                 goodbye = await self._serve(websocket, events)
         except StreamingError as error:
             self._service.metrics.refused.labels(error.code).inc()

@@ -104,7 +104,7 @@ def test_every_parameter_that_is_told_is_understood_and_no_other() -> None:
     assert isinstance(read_query(new.items(), max_channels=2), ListenRequest)
     assert read_query([("resume", "x"), ("after", "1")], max_channels=2)
     EventsRequest.from_query([("session", "*"), ("after", "0")])
-    assert set(query("subscribe")) == {"session", "after"}
+    assert set(query("subscribe")) == {"session", "after", "last_s"}
     for read, parameters in (
         (lambda given: read_query(given, max_channels=2), told),
         (EventsRequest.from_query, query("subscribe")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from streaming.errors import SlowConsumerError, UnknownSessionError
 from streaming.events import Degraded, ErrorEvent, Event
 from streaming.hub import EventHub
 from streaming.subscription import Overflow, Subscription, is_interim
-from tests.fakes.events import EventSource
+from tests.fakes.events import MOMENT, EventSource
 
 
 def hub_of(*, event_buffer: int = 100, subscriber_queue: int = 100, ended_sessions: int = 2) -> EventHub:
@@ -329,3 +330,53 @@ async def test_whatever_is_dropped_the_sequence_rises_and_accounts_for_every_eve
         assert delivered + len(dropped) == offered
     if overflow is Overflow.DISCONNECT:
         assert all(is_interim(event) for event in dropped)
+
+
+# --- replay by time
+
+
+def at(event: Event, seconds: float) -> Event:
+    return event.stamped(MOMENT + timedelta(seconds=seconds))
+
+
+def replayed(hub: EventHub, seconds: float, session: str | None = None) -> list[tuple[str, int]]:
+    with hub.subscribe(session, since=MOMENT + timedelta(seconds=seconds)) as events:
+        return [(event.session, event.seq) for event in waiting(events)]
+
+
+async def test_what_is_held_since_a_moment_is_replayed_of_all_sessions() -> None:
+    hub, one, other = hub_of(), EventSource("one"), EventSource("other")
+    for second in range(4):
+        hub.publish(at(one.interim(), second))
+        hub.publish(at(other.final(), second))
+
+    assert replayed(hub, 2) == [("one", 3), ("one", 4), ("other", 3), ("other", 4)]
+    assert replayed(hub, 2, "other") == [("other", 3), ("other", 4)]
+    assert len(replayed(hub, -1)) == 8
+
+
+async def test_of_a_live_session_that_was_quiet_since_the_newest_event_is_replayed() -> None:
+    hub, quiet, over = hub_of(), EventSource("quiet"), EventSource("over")
+    for event in (quiet.started(), quiet.speech_started(), over.started(), over.ended()):
+        hub.publish(at(event, 0))
+
+    assert replayed(hub, 60) == [("quiet", 2)]
+
+
+async def test_a_session_that_ended_since_is_replayed_to_its_end() -> None:
+    hub, source = hub_of(), EventSource()
+    hub.publish(at(source.started(), 0))
+    hub.publish(at(source.final(), 5))
+    hub.publish(at(source.ended(), 6))
+
+    assert replayed(hub, 5) == [("s1", 2), ("s1", 3)]
+
+
+async def test_what_a_replay_by_time_leaves_out_is_not_told_as_lost() -> None:
+    hub, source = hub_of(event_buffer=10), EventSource()
+    for second in range(30):
+        hub.publish(at(source.final(), second))
+
+    with hub.subscribe(since=MOMENT) as events:
+        hub.publish(at(source.final(), 30))
+        assert seqs(waiting(events)) == list(range(21, 32))

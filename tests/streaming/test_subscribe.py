@@ -15,6 +15,7 @@ from streaming.errors import (
     UnknownSessionError,
 )
 from streaming.events import Event
+from streaming.protocols.subscribe import EventsRequest
 from tests.fakes.events import EventSource
 from tests.fakes.servers import PATIENCE_S, SPEECH, a_server, all_events, converse, until
 from tests.fakes.shell import pcm, silence, speech
@@ -78,12 +79,27 @@ async def test_an_unknown_session_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
-    [({"session": "a/b"}, "session must be"), ({"session": "*", "after": -1}, "after must be the seq")],
+    [
+        ({"session": "a/b"}, "session must be"),
+        ({"session": "*", "after": -1}, "after must be the seq"),
+    ],
 )
 async def test_a_query_we_cannot_serve_is_refused(options: dict[str, object], complaint: str) -> None:
     async with a_server() as server, EventsClient(server.url, **options) as watcher:  # type: ignore[arg-type]
         with pytest.raises(ProtocolError, match=complaint):
             await anext(watcher)
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ([("last_s", "soon")], "last_s must be a whole number of seconds, got 'soon'"),
+        ([("last_s", "1"), ("after", "1")], "after and last_s both say what to replay"),
+    ],
+)
+def test_a_time_we_cannot_replay_from_is_refused(query: list[tuple[str, str]], complaint: str) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        EventsRequest.from_query(query)
 
 
 async def test_a_subscriber_may_keep_alive_but_not_send_audio() -> None:
