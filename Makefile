@@ -10,10 +10,10 @@ DEVELOPMENT := $(VENV)/.development-installed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format bench live audit weights engine clean
+.PHONY: help setup demo test lint format bench live dashboard audit weights engine clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEVELOPMENT) weights ## Install everything needed to develop, and fetch the pretrained weights
 
@@ -40,6 +40,10 @@ bench: setup ## Measure the voice detectors on the clips at hand; medusa bench -
 
 live: setup ## Measure live streams at the pace of speech, ours beside a plain server (about five minutes)
 	@$(BIN)/medusa bench live --streams 1,4 --out bench-out
+
+dashboard: $(DEVELOPMENT) ## Build the dashboard's page from its source
+	cd streaming/dashboard && ../../$(BIN)/python npm.py ci --silent && ../../$(BIN)/python npm.py run --silent types && \
+	  ../../$(BIN)/python npm.py run --silent check && ../../$(BIN)/python npm.py run --silent build
 
 audit: $(DEVELOPMENT) ## Look up known vulnerabilities of what is installed (needs a network; says so without one)
 	@.ci/audit $(BIN)/python $(VENV)/audit

@@ -84,7 +84,7 @@ def demo(
         followers: list[Callable[[Event], None]] = [picture.take]
 
         def ready(server: RunningServer) -> None:
-            click.echo(f"listening on {server.url}, {server.http_url}", err=as_json)
+            click.echo(f"listening on {server.url}; watch it in a browser: {server.http_url}/", err=as_json)
             click.echo(_BOTH_SCORED, err=as_json)
             followers.append(shown.enter_context(open_display(as_json=as_json)).show)
 

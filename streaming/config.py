@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from models.settings_file import SettingsProblem, SettingsRoot, SettingsSection, read_settings
 from models.weights_settings import WeightsSettings
+from streaming.alert_rules import AlertSettings
 from streaming.errors import ConfigError
 from streaming.events import IDENTIFIER_PATTERN
 
@@ -290,6 +291,7 @@ class Settings(SettingsRoot):
     twilio: TwilioSettings = TwilioSettings()
     audiohook: AudiohookSettings = AudiohookSettings()
     privacy: PrivacySettings = PrivacySettings()
+    alerts: AlertSettings = AlertSettings()
     batcher: BatcherSettings = BatcherSettings()
     weights: WeightsSettings = WeightsSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -153,6 +153,7 @@ async def serve(
 def print_addresses(server: RunningServer) -> None:
     """Says on standard output where clients connect."""
     lines = (
+        f"dashboard: {server.http_url}/",
         f"audio in:  {server.url}/v1/listen",
         f"events:    {server.url}/v1/events?session=*",
         f"health:    {server.http_url}/healthz  {server.http_url}/readyz  {server.http_url}/metrics",

@@ -33,7 +33,13 @@ from trainer.recipe import RECIPES, parse_recipe
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("models", "streaming", "trainer", "benchmarks", "tests", "docs")
-PAGES = sorted([*ROOT.glob("*.md"), *(page for room in ROOMS for page in (ROOT / room).rglob("*.md"))])
+OTHERS = {"__pycache__", "node_modules"}
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(page for room in ROOMS for page in (ROOT / room).rglob("*.md") if not OTHERS & set(page.parts)),
+    ]
+)
 README = Document(ROOT / "README.md")
 EVENTS = Document(ROOT / "docs" / "events.md")
 SCHEMA = json.loads((ROOT / "streaming" / "events.schema.json").read_text(encoding="utf-8"))
@@ -125,7 +131,7 @@ def test_every_file_a_page_names_exists(page: Path) -> None:
 
 def test_no_file_speaks_of_places_outside_the_repository() -> None:
     elsewhere = re.compile(r"(?<![\w.~/-])/(?:work|root|tmp|mnt|Users|home(?!/someone))/")
-    inside = [path for room in ROOMS for path in (ROOT / room).rglob("*") if "__pycache__" not in path.parts]
+    inside = [path for room in ROOMS for path in (ROOT / room).rglob("*") if not OTHERS & set(path.parts)]
     files = [path for path in (*ROOT.iterdir(), *inside) if path.is_file() and path.suffix in WRITTEN_BY_PEOPLE]
     naming = {path for path in files if elsewhere.search(path.read_text(encoding="utf-8", errors="replace"))}
 

@@ -16,6 +16,7 @@ from streaming.errors import AuthorisationError, TooManyAttemptsError
 from streaming.events import events_schema
 from streaming.protocols.audiohook import AudiohookDialect
 from streaming.protocols.audiohook_signature import open_signature_check
+from streaming.protocols.dashboard import dashboard_routes
 from streaming.protocols.dialect import Dialect, Handshake
 from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
@@ -58,11 +59,11 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
     async def schema(_request: Request) -> Response:
         return JSONResponse(events_schema(), media_type="application/schema+json")
 
-    async def metrics(request: Request) -> Response:
+    def refusal(request: Request, scope: Scope) -> Response | None:
         token = presented_token(request.headers.get("authorization"), request.query_params.get("token"))
         peer = request.client.host if request.client else ""
         try:
-            gate.check(Scope.ADMIN, token=token, origin=request.headers.get("origin"), peer=peer)
+            gate.check(scope, token=token, origin=request.headers.get("origin"), peer=peer)
         except TooManyAttemptsError as error:
             service.metrics.refused.labels(error.code).inc()
             wait = {"Retry-After": str(error.retry_after_s)}
@@ -70,7 +71,11 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
         except AuthorisationError as error:
             service.metrics.refused.labels(error.code).inc()
             return PlainTextResponse(f"{error}\n", status_code=401, headers={"WWW-Authenticate": "Bearer"})
-        return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        return None
+
+    async def metrics(request: Request) -> Response:
+        refused = refusal(request, Scope.ADMIN)
+        return refused or Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[
@@ -83,5 +88,6 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
             Route("/metrics", metrics),
             Route("/asyncapi.json", describe),
             Route("/schema.json", schema),
+            *dashboard_routes(settings, refusal),
         ]
     )

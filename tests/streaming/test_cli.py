@@ -130,7 +130,7 @@ class TestServe:
 
     def test_it_prints_where_it_listens_and_when_it_is_ready(self, served: dict[str, Any]) -> None:
         lines = run("serve").stdout.splitlines()
-        assert lines[0] == "audio in:  ws://127.0.0.1:8765/v1/listen"
+        assert lines[:2] == ["dashboard: http://127.0.0.1:8765/", "audio in:  ws://127.0.0.1:8765/v1/listen"]
         assert lines[-1] == "ready"
 
     def test_options_go_before_the_configuration(self, served: dict[str, Any], tmp_path: Path) -> None:
