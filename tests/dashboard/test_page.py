@@ -130,6 +130,7 @@ async def test_an_alert_names_its_rule_and_its_call_and_can_be_dismissed(browser
         alerts = visit.page.get_by_role("region", name="Alerts").get_by_role("listitem")
         await expect(alerts.last).to_contain_text("angry above 0.6 for 3 s customer of furious")
         await expect(visit.page.locator(".card .badge")).to_have_text("alert")
+        await expect(visit.page).to_have_title("(2) MEDUSA live")  # as of any other tab
         for _ in range(await alerts.count()):
             await alerts.first.get_by_role("button", name="Dismiss").click()
         await expect(alerts).to_have_count(0)

@@ -5,7 +5,7 @@ import { Wall } from "./calls/wall.ts";
 import type { Call } from "./calls/call.ts";
 import { Feed } from "./wire/feed.ts";
 import { askServer, rememberedToken, rememberToken, TokenNeeded } from "./wire/server.ts";
-import * as state from "./view/state.ts";
+import * as state from "./state.ts";
 
 /** Seconds of events that a page which has just been opened asks for. */
 const AT_FIRST_S = 120;

@@ -1,6 +1,7 @@
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import { dashboard } from "./dashboard.ts";
-import { helpShown, paused, route, setTheme, shortcuts, theme } from "./view/state.ts";
+import { alerts, helpShown, paused, route, setTheme, shortcuts, theme } from "./state.ts";
 import { Page } from "./view/page.tsx";
 import "./style.css";
 
@@ -25,6 +26,11 @@ addEventListener("keydown", (event) => {
   } else if (event.key === "?") {
     helpShown.value = true;
   }
+});
+
+effect(() => {
+  const holding = alerts.value.filter((alert) => alert.holds).length;
+  document.title = holding > 0 ? `(${holding}) MEDUSA live` : "MEDUSA live";
 });
 
 const root = document.getElementById("page");

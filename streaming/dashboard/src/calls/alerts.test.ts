@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type AlertRule, AlertWatch } from "./alerts.ts";
+import type { AlertRule } from "../wire/server.ts";
+import { AlertWatch } from "./alerts.ts";
 import { Story } from "./stories.ts";
 
 const ANGRY: AlertRule = { rule: "angry above 0.6 for 3 s", measure: "angry", side: "above", threshold: 0.6, for_s: 3 };

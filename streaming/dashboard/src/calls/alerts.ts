@@ -1,16 +1,7 @@
 // Alerts by the rules of config.toml: a measure of a voice beyond a threshold for so long, on the clock of its call.
 
 import type { EmotionEvent } from "../wire/events.ts";
-
-export interface AlertRule {
-  /** As it is written in config.toml. */
-  rule: string;
-  /** A class, or arousal, valence or dominance. */
-  measure: string;
-  side: "above" | "below";
-  threshold: number;
-  for_s: number;
-}
+import type { AlertRule } from "../wire/server.ts";
 
 export interface Alert {
   /** Of this page. */

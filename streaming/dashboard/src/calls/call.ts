@@ -70,6 +70,8 @@ export class Call {
   readonly channels: Channel[] = [];
   /** By their start, the latest last. */
   readonly segments: Segment[] = [];
+  /** When it began, as the server writes it; null where that was not heard. */
+  startedAt: string | null = null;
   lastSeq = 0;
   timeS = 0;
   model: { bundle: string; profile: string } | null = null;
@@ -102,6 +104,7 @@ export class Call {
     this.timeS = Math.max(this.timeS, event.time_s);
     switch (event.type) {
       case "session.started":
+        this.startedAt = event.emitted_at;
         this.model = { bundle: event.model.bundle, profile: event.model.profile };
         this.labels = event.model.labels;
         break;

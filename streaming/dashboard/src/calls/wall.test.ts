@@ -65,6 +65,18 @@ test("calls that a replay does not name have ended while nobody listened", () =>
   assert.deepEqual([...wall.calls.values()].map((call) => [call.session, call.ended]), [["kept", false], ["gone", true]]);
 });
 
+test("a name that comes again is another call", () => {
+  const wall = new Wall([]);
+  for (const moment of ["2026-01-02T03:04:05.000Z", "2026-01-02T04:00:00.000Z"]) {
+    const story = new Story("again");
+    wall.apply({ ...story.started(), emitted_at: moment });
+    wall.apply(story.says(1, moment));
+    wall.apply(story.ended());
+  }
+  const call = wall.calls.get("again");
+  assert.deepEqual(call?.segments.map((segment) => segment.committed), ["2026-01-02T04:00:00.000Z"]);
+});
+
 test("calls that are over are forgotten in time", () => {
   const wall = new Wall([]);
   for (let number = 0; number < 100; number += 1) wall.apply(new Story(`call-${number}`).ended());

@@ -1,7 +1,8 @@
 // All calls that are known, and what changed since somebody looked.
 
 import type { MEDUSALiveEventsVersion1 as Event } from "../wire/events.ts";
-import { type Alert, AlertWatch, type AlertRule } from "./alerts.ts";
+import type { AlertRule } from "../wire/server.ts";
+import { type Alert, AlertWatch } from "./alerts.ts";
 import { Call, ON_THE_WALL } from "./call.ts";
 
 /** Calls that are over and stay on the wall. */
@@ -37,7 +38,7 @@ export class Wall {
   apply(event: Event): Alert[] {
     this.heard.add(event.session);
     let call = this.calls.get(event.session);
-    if (call === undefined) {
+    if (call === undefined || isAnother(call, event)) {
       call = new Call(event.session, ON_THE_WALL);
       this.calls.set(event.session, call);
     }
@@ -132,4 +133,9 @@ export class Wall {
       this.changed.delete(call);
     }
   }
+}
+
+/** Whether an event begins another session of the same name, as peers that name theirs may have. */
+function isAnother(call: Call, event: Event): boolean {
+  return event.type === "session.started" && call.startedAt !== null && call.startedAt !== event.emitted_at;
 }

@@ -1,5 +1,5 @@
 import { dashboard } from "../dashboard.ts";
-import { alerts, facts } from "./state.ts";
+import { alerts, facts } from "../state.ts";
 import { clock, shortName } from "./words.ts";
 
 /** Alerts that are shown; the rest are counted. */

@@ -5,7 +5,7 @@ import { dashboard } from "../dashboard.ts";
 import { Feed, type FeedState } from "../wire/feed.ts";
 import { rememberedToken } from "../wire/server.ts";
 import { Chip } from "./chip.tsx";
-import { paused } from "./state.ts";
+import { paused } from "../state.ts";
 import { Timeline } from "./timeline.tsx";
 import { Transcript } from "./transcript.tsx";
 import { clock, percent, shortName } from "./words.ts";

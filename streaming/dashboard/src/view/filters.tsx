@@ -1,6 +1,6 @@
 import type { Filter } from "../calls/wall.ts";
 import { dashboard } from "../dashboard.ts";
-import { counts, emotions, filter, order, paused, withheld } from "./state.ts";
+import { counts, emotions, filter, order, paused, withheld } from "../state.ts";
 
 function change(part: Partial<Filter>): void {
   filter.value = { ...filter.value, ...part };

@@ -1,5 +1,5 @@
 import { useEffect, useRef } from "preact/hooks";
-import { helpShown, setShortcuts, shortcuts } from "./state.ts";
+import { helpShown, setShortcuts, shortcuts } from "../state.ts";
 
 const KEYS = [
   ["/", "search"],

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { dashboard } from "../dashboard.ts";
-import { login } from "./state.ts";
+import { login } from "../state.ts";
 
 /** Asks for a token, and keeps it for as long as the tab is open. */
 export function Login() {

@@ -1,7 +1,7 @@
 import { CallView } from "./call.tsx";
 import { Help } from "./help.tsx";
 import { Login } from "./login.tsx";
-import { fault, facts, feed, helpShown, login, opened, setTheme, theme, trying } from "./state.ts";
+import { fault, facts, feed, helpShown, login, opened, setTheme, theme, trying } from "../state.ts";
 import { TryView } from "./try.tsx";
 import { WallView } from "./wall.tsx";
 

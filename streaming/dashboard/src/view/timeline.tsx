@@ -2,7 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { Call, Channel } from "../calls/call.ts";
-import { theme } from "./state.ts";
+import { theme } from "../state.ts";
 import { clock, emotionText } from "./words.ts";
 
 const HEIGHT = 170;

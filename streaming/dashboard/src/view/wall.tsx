@@ -5,7 +5,7 @@ import { Alerts } from "./alerts.tsx";
 import { Chip } from "./chip.tsx";
 import { Filters } from "./filters.tsx";
 import { Sparkline } from "./sparkline.tsx";
-import { counts, feed, order, version } from "./state.ts";
+import { counts, feed, order, version } from "../state.ts";
 import { clock, percent, shortName, worstVoice } from "./words.ts";
 
 /** All calls, worst first. */

@@ -1,6 +1,14 @@
 // What the server says of itself, and the token it is shown.
 
-import type { AlertRule } from "../calls/alerts.ts";
+export interface AlertRule {
+  /** As it is written in config.toml. */
+  rule: string;
+  /** A class, or arousal, valence or dominance. */
+  measure: string;
+  side: "above" | "below";
+  threshold: number;
+  for_s: number;
+}
 
 export interface ServerFacts {
   alerts: AlertRule[];

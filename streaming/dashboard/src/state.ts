@@ -1,11 +1,11 @@
 // What the page shows, as signals; who changes them is `Dashboard`.
 
 import { computed, signal, type Signal } from "@preact/signals";
-import type { Alert } from "../calls/alerts.ts";
-import type { Call } from "../calls/call.ts";
-import { EVERYTHING, type Filter } from "../calls/wall.ts";
-import type { FeedState } from "../wire/feed.ts";
-import type { ServerFacts } from "../wire/server.ts";
+import type { Alert } from "./calls/alerts.ts";
+import type { Call } from "./calls/call.ts";
+import { EVERYTHING, type Filter } from "./calls/wall.ts";
+import type { FeedState } from "./wire/feed.ts";
+import type { ServerFacts } from "./wire/server.ts";
 
 export type Theme = "light" | "dark";
 
