@@ -7,15 +7,16 @@ from typing import Final
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from streaming.asyncapi import asyncapi
 from streaming.auth import Gate, presented_token
-from streaming.errors import AuthorisationError, TooManyAttemptsError
+from streaming.errors import AuthorisationError
 from streaming.events import events_schema
 from streaming.protocols.audiohook import AudiohookDialect
 from streaming.protocols.audiohook_signature import open_signature_check
+from streaming.protocols.denial import denial
 from streaming.protocols.dialect import Dialect, Handshake
 from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
@@ -63,13 +64,9 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
         peer = request.client.host if request.client else ""
         try:
             gate.check(Scope.ADMIN, token=token, origin=request.headers.get("origin"), peer=peer)
-        except TooManyAttemptsError as error:
-            service.metrics.refused.labels(error.code).inc()
-            wait = {"Retry-After": str(error.retry_after_s)}
-            return PlainTextResponse(f"{error}\n", status_code=429, headers=wait)
         except AuthorisationError as error:
             service.metrics.refused.labels(error.code).inc()
-            return PlainTextResponse(f"{error}\n", status_code=401, headers={"WWW-Authenticate": "Bearer"})
+            return denial(error)
         return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
