@@ -18,6 +18,8 @@ from streaming.protocols.audiohook import AudiohookDialect
 from streaming.protocols.audiohook_signature import open_signature_check
 from streaming.protocols.denial import denial
 from streaming.protocols.dialect import Dialect, Handshake
+from streaming.protocols.greeted import GreetedEndpoint
+from streaming.protocols.hume import HumeDialect
 from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
 from streaming.protocols.subscribe import EventsEndpoint
@@ -74,6 +76,7 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
             WebSocketRoute("/v1/listen", ListenEndpoint(service, gate).serve),
             WebSocketRoute("/v1/twilio", IntroducedEndpoint(service, gate, twilio).serve),
             WebSocketRoute("/v1/audiohook", IntroducedEndpoint(service, gate, audiohook).serve),
+            WebSocketRoute("/v1/expression/audio/realtime", GreetedEndpoint(service, gate, HumeDialect).serve),
             WebSocketRoute("/v1/events", EventsEndpoint(service, gate).serve),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
