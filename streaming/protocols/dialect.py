@@ -7,7 +7,7 @@ for each connection and may keep what it has seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -82,8 +82,9 @@ class Reply:
 class Mark:
     """Asks how far the session has come: by it, events of what came before are told from those of what comes after."""
 
-    answer: Callable[[int], Sequence[str | bytes]]
-    """Given `seq` of the session's last event so far; what goes back to the peer at once."""
+    answer: Callable[[int], Iterable[str | bytes]]
+    """Given `seq` of the session's last event so far; what goes back to the peer at once. Each message is sent before
+    the next one is asked for."""
 
 
 Message = Audio | Flush | KeepAlive | Close

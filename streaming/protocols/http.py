@@ -17,17 +17,18 @@ from streaming.events import events_schema
 from streaming.protocols.audiohook import AudiohookDialect
 from streaming.protocols.audiohook_signature import open_signature_check
 from streaming.protocols.denial import denial
-from streaming.protocols.dialect import Dialect, Handshake
+from streaming.protocols.dialect import Dialect, GreetingDialect, Handshake
 from streaming.protocols.greeted import GreetedEndpoint
 from streaming.protocols.hume import HumeDialect
 from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
+from streaming.protocols.realtime import RealtimeDialect
 from streaming.protocols.subscribe import EventsEndpoint
 from streaming.protocols.twilio import TwilioDialect
 from streaming.service import LiveService
 from streaming.tokens import Scope
 
-SPOKEN_PATHS: Final = frozenset({"/v1/twilio"})
+SPOKEN_PATHS: Final = frozenset({"/v1/twilio", "/v1/realtime"})
 """Where text messages are audio."""
 
 
@@ -45,6 +46,9 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
 
     def audiohook(handshake: Handshake) -> Dialect:
         return AudiohookDialect(settings.audiohook, signature, handshake)
+
+    def realtime(handshake: Handshake) -> GreetingDialect:
+        return RealtimeDialect(settings, handshake)
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -77,6 +81,7 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
             WebSocketRoute("/v1/twilio", IntroducedEndpoint(service, gate, twilio).serve),
             WebSocketRoute("/v1/audiohook", IntroducedEndpoint(service, gate, audiohook).serve),
             WebSocketRoute("/v1/expression/audio/realtime", GreetedEndpoint(service, gate, HumeDialect).serve),
+            WebSocketRoute("/v1/realtime", GreetedEndpoint(service, gate, realtime).serve),
             WebSocketRoute("/v1/events", EventsEndpoint(service, gate).serve),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
