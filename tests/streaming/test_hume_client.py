@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,10 +29,12 @@ from websockets.exceptions import ConnectionClosed
 from streaming.server import RunningServer
 from tests.fakes.hume import check_order
 from tests.fakes.recognizer import FakeRecognizer
+from tests.fakes.recordings import write_wav
 from tests.fakes.servers import PATIENCE_S, a_server, a_server_elsewhere, converse
 from tests.fakes.shell import pcm, silence, speech
 from tests.fakes.tokens import write_tokens
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = "/v1/expression/audio/realtime"
 FRAME_BYTES = 3200
 """100 ms."""
@@ -213,3 +217,17 @@ def test_the_library_without_asyncio_works_as_well() -> None:
             told = [message.type for message in socket]
 
     assert told == ["session.created", "utterance.start", "measurement.result", "utterance.end", "session.closed"]
+
+
+def test_the_example_prints_what_a_recording_says(tmp_path: Path) -> None:
+    recording = tmp_path / "talk.wav"
+    write_wav(recording, pcm(speech(1.2), silence(1.0)))
+    with a_server_elsewhere() as server:
+        example = [sys.executable, str(EXAMPLES / "hume_client.py"), str(recording), "--url", server.url, "--fast"]
+        played = subprocess.run(example, capture_output=True, text=True, timeout=60, check=True)
+        printed = played.stdout.splitlines()
+
+    assert [line.partition(":")[0] for line in printed] == [
+        "utterance 0, 0 to 1360 ms",
+        "closed after 1 measurements",
+    ]

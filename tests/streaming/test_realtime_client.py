@@ -6,6 +6,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,10 +25,12 @@ from streaming.audio.codecs import Encoding, encode
 from streaming.audio.sources import AudioFormat
 from streaming.server import RunningServer
 from tests.fakes.realtime import append, check_order, configured, kinds, parsed, say
-from tests.fakes.servers import PATIENCE_S, a_server, converse
+from tests.fakes.recordings import write_wav
+from tests.fakes.servers import PATIENCE_S, a_server, a_server_elsewhere, converse
 from tests.fakes.shell import pcm, silence, speech
 from tests.fakes.tokens import write_tokens
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CHUNK_BYTES = 4800
 """100 ms at 24 kHz."""
 PARTS = [silence(0.4), speech(1.2), silence(1.2), speech(1.4), silence(1.0)]
@@ -106,6 +110,15 @@ async def test_a_client_may_commit_its_own_turns() -> None:
     turns = [event for event in events if event.type == OUTCOME]
     assert turns[0].transcript.count("word1 ") == 2
     assert (turns[1].transcript, turns[1].usage.seconds) == ("", 0.1)
+
+
+async def test_words_that_may_not_be_told_are_not_and_emotions_are() -> None:
+    async with a_server(transcripts="off") as server, connected(server) as connection:
+        await send(connection, TALK)
+        told = as_told(await until(connection, OUTCOME, 2))
+
+    assert "word1" not in json.dumps(told)
+    assert [one["label"] for one in told if one["type"].endswith("emotion.completed")] == ["happy", "happy"]
 
 
 async def test_a_telephone_is_heard_as_well() -> None:
@@ -229,3 +242,21 @@ async def test_audio_may_come_faster_than_controls_may() -> None:
         await socket.send(say("input_audio_buffer.commit"))
         while json.loads(await socket.recv())["type"] != OUTCOME:
             pass
+
+
+def test_the_example_prints_what_a_recording_says(tmp_path: Path) -> None:
+    recording = tmp_path / "talk.wav"
+    write_wav(recording, pcm(speech(1.2), silence(1.0)))
+    with a_server_elsewhere() as server:
+        example = [
+            sys.executable,
+            str(EXAMPLES / "realtime_client.py"),
+            str(recording),
+            "--url",
+            server.http_url,
+            "--fast",
+        ]
+        played = subprocess.run(example, capture_output=True, text=True, timeout=60, check=True)
+        printed = played.stdout.splitlines()
+
+    assert printed == ["0 to 1360 ms: happy 0.70", "word1 word2 word3 word4 word5"]

@@ -243,7 +243,7 @@ class TestMeasurements:
         assert (error["type"], error["code"], error["retryable"]) == ("error", "internal_error", True)
         assert (start["utterance_id"], end["utterance_id"]) == (0, 0)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(PATTERNS, CHUNKS, SEEDS)
     def test_whatever_is_said_and_answered_is_told_in_order(
         self, pattern: list[tuple[float, int]], chunks: list[int], seed: int

@@ -472,7 +472,7 @@ def conversation(
 BETWEEN = st.lists(st.sampled_from(["", "", COMMIT, CLEAR]), min_size=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(PATTERNS, CHUNKS, st.sampled_from([configured(), MANUAL]), BETWEEN, SEEDS)
 def test_whatever_is_said_and_answered_is_told_in_order(
     pattern: list[tuple[float, int]], chunks: list[int], first: str, between: list[str], seed: int
@@ -480,7 +480,7 @@ def test_whatever_is_said_and_answered_is_told_in_order(
     check_order(conversation(pattern, chunks, first, between, seed, late=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(PATTERNS, CHUNKS, BETWEEN, SEEDS)
 def test_when_events_are_told_does_not_change_what_a_turn_holds(
     pattern: list[tuple[float, int]], chunks: list[int], between: list[str], seed: int
