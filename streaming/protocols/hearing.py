@@ -14,18 +14,7 @@ from starlette.websockets import WebSocket
 from streaming.errors import ProtocolError, SlowConsumerError
 from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
 from streaming.protocols import conversation as ws
-from streaming.protocols.dialect import (
-    Audio,
-    Begin,
-    Close,
-    Dialect,
-    Flush,
-    KeepAlive,
-    Mark,
-    Notice,
-    Reply,
-    Step,
-)
+from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Mark, Notice, Reply, Step
 from streaming.runner import SessionRunner
 from streaming.service import LiveService
 from streaming.subscription import Subscription

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
-from streaming.errors import CapacityError, ProtocolError, RecognitionError, StreamingError, TooFastError
+from streaming.errors import ProtocolError, RecognitionError, StreamingError, TooFastError
 from streaming.events import EmotionEvent, ErrorEvent, Event, SessionEnded, SpeechEnded, SpeechStarted
 from streaming.protocols.dialect import (
     DEFAULT_ROLE,
@@ -52,9 +52,9 @@ _CODES: Final[Mapping[str, str]] = MappingProxyType(
         ProtocolError.code: "config_invalid",  # nothing else that is wrong with a message ends the session
         TooFastError.code: "rate_limited",
         "message_too_large": "message_too_large",
-        CapacityError.code: CapacityError.code,  # Hume has no word for it
     }
 )
+"""Errors that end a session, in Hume's words."""
 
 
 @dataclass(slots=True)
@@ -124,8 +124,8 @@ class HumeDialect:
                 return ()
 
     def refuse(self, error: StreamingError) -> Sequence[str]:
-        """See `Dialect.refuse`."""
-        return (_error(_CODES.get(error.code, "internal_error"), str(error), survives=False),)
+        """Our own word for it, where Hume has none, as for a server that is full."""
+        return (_error(_CODES.get(error.code, error.code), str(error), survives=False),)
 
     def _frame(self, data: bytes) -> Sequence[Step]:
         wrong = None

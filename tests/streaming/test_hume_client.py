@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
+import runpy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -219,13 +218,14 @@ def test_the_library_without_asyncio_works_as_well() -> None:
     assert told == ["session.created", "utterance.start", "measurement.result", "utterance.end", "session.closed"]
 
 
-def test_the_example_prints_what_a_recording_says(tmp_path: Path) -> None:
-    recording = tmp_path / "talk.wav"
-    write_wav(recording, pcm(speech(1.2), silence(1.0)))
+def test_the_example_prints_what_a_recording_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = write_wav(tmp_path / "talk.wav", pcm(speech(1.2), silence(1.0)))
     with a_server_elsewhere() as server:
-        example = [sys.executable, str(EXAMPLES / "hume_client.py"), str(recording), "--url", server.url, "--fast"]
-        played = subprocess.run(example, capture_output=True, text=True, timeout=60, check=True)
-        printed = played.stdout.splitlines()
+        monkeypatch.setattr("sys.argv", ["example", str(recording), "--url", server.url, "--fast"])
+        runpy.run_path(str(EXAMPLES / "hume_client.py"), run_name="__main__")
+    printed = capsys.readouterr().out.splitlines()
 
     assert [line.partition(":")[0] for line in printed] == [
         "utterance 0, 0 to 1360 ms",

@@ -6,8 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
-import subprocess
-import sys
+import runpy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -244,19 +243,13 @@ async def test_audio_may_come_faster_than_controls_may() -> None:
             pass
 
 
-def test_the_example_prints_what_a_recording_says(tmp_path: Path) -> None:
-    recording = tmp_path / "talk.wav"
-    write_wav(recording, pcm(speech(1.2), silence(1.0)))
+def test_the_example_prints_what_a_recording_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = write_wav(tmp_path / "talk.wav", pcm(speech(1.2), silence(1.0)))
     with a_server_elsewhere() as server:
-        example = [
-            sys.executable,
-            str(EXAMPLES / "realtime_client.py"),
-            str(recording),
-            "--url",
-            server.http_url,
-            "--fast",
-        ]
-        played = subprocess.run(example, capture_output=True, text=True, timeout=60, check=True)
-        printed = played.stdout.splitlines()
+        monkeypatch.setattr("sys.argv", ["example", str(recording), "--url", server.http_url, "--fast"])
+        runpy.run_path(str(EXAMPLES / "realtime_client.py"), run_name="__main__")
+    printed = capsys.readouterr().out.splitlines()
 
     assert printed == ["0 to 1360 ms: happy 0.70", "word1 word2 word3 word4 word5"]

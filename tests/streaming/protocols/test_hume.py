@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
-from streaming.errors import CapacityError, ProtocolError, StreamingError, TooFastError
+from streaming.errors import AuthorisationError, CapacityError, ProtocolError, StreamingError, TooFastError
 from streaming.events import Event
 from streaming.protocols.dialect import Audio, Begin, Close, Handshake, Reply, Step
 from streaming.protocols.hume import HumeDialect
@@ -138,7 +138,7 @@ class TestControls:
         (error,) = replies(a_dialect().read(text))
         assert (error["code"], error["retryable"]) == ("message_invalid", True)
 
-    @settings(max_examples=50)
+    @settings(max_examples=50, deadline=None)
     @given(
         st.dictionaries(
             NAMES,
@@ -243,7 +243,7 @@ class TestMeasurements:
         assert (error["type"], error["code"], error["retryable"]) == ("error", "internal_error", True)
         assert (start["utterance_id"], end["utterance_id"]) == (0, 0)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(PATTERNS, CHUNKS, SEEDS)
     def test_whatever_is_said_and_answered_is_told_in_order(
         self, pattern: list[tuple[float, int]], chunks: list[int], seed: int
@@ -287,6 +287,7 @@ class TestEndings:
         (said,) = told(a_dialect(), shell.events)
         assert said == {"type": "error", "code": code, "message": str(error), "retryable": False}
 
-    def test_whoever_finds_no_room_is_told_so(self) -> None:
-        (said,) = parsed(a_dialect().refuse(CapacityError("all sessions are taken")))
-        assert said == {"type": "error", "code": "capacity", "message": "all sessions are taken", "retryable": False}
+    @pytest.mark.parametrize("error", [CapacityError("all sessions are taken"), AuthorisationError("expired")])
+    def test_whoever_is_not_let_in_is_told_why(self, error: StreamingError) -> None:
+        (said,) = parsed(a_dialect().refuse(error))
+        assert said == {"type": "error", "code": error.code, "message": str(error), "retryable": False}

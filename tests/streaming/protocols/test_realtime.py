@@ -263,7 +263,7 @@ class TestAudio:
         (error,) = replies(a_dialect().read(message))
         assert error["error"]["type"] == "invalid_request_error"
 
-    @settings(max_examples=50)
+    @settings(max_examples=50, deadline=None)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | NAMES,
@@ -389,6 +389,19 @@ class TestTurnsOfTheClient:
         assert completed["usage"]["seconds"] == round(4.4 * 16_000 / 24_000, 3)
         check_order(wire.told)
 
+    def test_it_is_completed_only_once_its_commit_was_told(self) -> None:
+        wire = Wire(MANUAL)
+        wire.hear(pcm(speech(1.2), silence(1.0)))
+        wire.tell()
+        _, mark = wire.dialect.read(COMMIT)
+        assert isinstance(mark, Mark)
+        answering = iter(mark.answer(wire.shell.session.last_seq))
+        wire.sent.append(next(answering))
+        wire.answer_all()
+        wire.sent += answering
+
+        assert kinds(wire.told)[-3:] == ["added", "done", "transcription.completed"]
+
     def test_speech_goes_on_in_the_next_turn(self) -> None:
         wire = Wire(MANUAL)
         wire.hear(pcm(speech(1.2)))
@@ -472,7 +485,7 @@ def conversation(
 BETWEEN = st.lists(st.sampled_from(["", "", COMMIT, CLEAR]), min_size=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(PATTERNS, CHUNKS, st.sampled_from([configured(), MANUAL]), BETWEEN, SEEDS)
 def test_whatever_is_said_and_answered_is_told_in_order(
     pattern: list[tuple[float, int]], chunks: list[int], first: str, between: list[str], seed: int
@@ -480,7 +493,7 @@ def test_whatever_is_said_and_answered_is_told_in_order(
     check_order(conversation(pattern, chunks, first, between, seed, late=True))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(PATTERNS, CHUNKS, BETWEEN, SEEDS)
 def test_when_events_are_told_does_not_change_what_a_turn_holds(
     pattern: list[tuple[float, int]], chunks: list[int], between: list[str], seed: int
