@@ -139,6 +139,11 @@ class Outbox:
         else:
             del self._pending[position]
 
+    @property
+    def last_seq(self) -> int:
+        """Number of the last event; 0 before the first."""
+        return self._events
+
     def take(self) -> list[Action]:
         """The actions since the last call, in order."""
         taken, self._pending = self._pending, []

@@ -103,6 +103,11 @@ class SessionRunner:
         return self._session.session_id
 
     @property
+    def last_seq(self) -> int:
+        """`seq` of the last event that was published."""
+        return self._session.last_seq
+
+    @property
     def finished(self) -> bool:
         """Whether `session.ended` was published, or the session broke; nothing will follow."""
         return self._finished.is_set()

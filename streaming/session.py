@@ -128,6 +128,11 @@ class Session:
         return self._state is _State.ENDED
 
     @property
+    def last_seq(self) -> int:
+        """`seq` of the last event; 0 before the first."""
+        return self._outbox.last_seq
+
+    @property
     def outstanding(self) -> int:
         """Ended segments whose final was not emitted yet."""
         return sum(channel.outstanding for channel in self._channels)

@@ -7,7 +7,7 @@ for each connection and may keep what it has seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -78,8 +78,17 @@ class Reply:
     message: str | bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Asks how far the session has come: by it, events of what came before are told from those of what comes after."""
+
+    answer: Callable[[int], Iterable[str | bytes]]
+    """Given `seq` of the session's last event so far; what goes back to the peer at once. Each message is sent before
+    the next one is asked for."""
+
+
 Message = Audio | Flush | KeepAlive | Close
-Step = Message | Begin | Notice | Reply
+Step = Message | Begin | Notice | Reply | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +134,26 @@ class Dialect(Protocol):
 
     def refuse(self, error: StreamingError) -> Sequence[str | bytes]:
         """What a peer is sent that is not let in, before its connection is closed."""
+        ...
+
+
+class GreetingDialect(Dialect, Protocol):
+    """A dialect in which the server speaks first, to a peer whose handshake has said who it is."""
+
+    @property
+    def token(self) -> str | None:
+        """Shown in the handshake; None where it is a bearer token or in the query."""
+        ...
+
+    @property
+    def subprotocol(self) -> str | None:
+        """Of those the peer offers, the one that is spoken."""
+        ...
+
+    def greet(self, session: str) -> Sequence[Step]:
+        """What is done before the peer has said anything: replies, or `Begin` where nothing is left to say.
+
+        Args:
+            session: the name that its session has, or will have.
+        """
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 from streaming.errors import ProtocolError, SlowConsumerError
 from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
 from streaming.protocols import conversation as ws
-from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Notice, Reply, Step
+from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Mark, Notice, Reply, Step
 from streaming.runner import SessionRunner
 from streaming.service import LiveService
 from streaming.subscription import Subscription
@@ -82,7 +82,14 @@ class Hearing:
         return self._done.goodbye
 
     async def converse(
-        self, websocket: WebSocket, live: LiveSession, dialect: Dialect, *, after: int = 0, resumable: bool = False
+        self,
+        websocket: WebSocket,
+        live: LiveSession,
+        dialect: Dialect,
+        *,
+        after: int = 0,
+        resumable: bool = False,
+        said: Sequence[Step] = (),
     ) -> ws.Goodbye:
         """Serves a session from here to the end of the connection, and hands it back.
 
@@ -92,13 +99,14 @@ class Hearing:
             dialect: of the peer.
             after: `seq` of the last event it has; 0 for a new session.
             resumable: whether the session waits for its client when the connection breaks.
+            said: what the peer has said already, beside what the session was opened for.
         """
         runner, ending = live.runner, self._fault
         try:
             with self._service.hub.subscribe(runner.session_id, after=after) as events:
                 if after:
                     await ws.send_event(websocket, runner.resumed_after(after))
-                ending, goodbye = await self._follow(websocket, live, dialect, events, resumable=resumable)
+                ending, goodbye = await self._follow(websocket, live, dialect, events, said, resumable=resumable)
                 return goodbye
         finally:
             # Last of all: from here on the session may be another connection's.
@@ -107,7 +115,14 @@ class Hearing:
                 self._service.sessions.leave(live, told=ending is not self._done)
 
     async def _follow(
-        self, websocket: WebSocket, live: LiveSession, dialect: Dialect, events: Subscription, *, resumable: bool
+        self,
+        websocket: WebSocket,
+        live: LiveSession,
+        dialect: Dialect,
+        events: Subscription,
+        said: Sequence[Step],
+        *,
+        resumable: bool,
     ) -> tuple[_Ending, ws.Goodbye]:
         """Serves the session's connection for as long as there is one, and says how it went."""
         runner = live.runner
@@ -118,7 +133,8 @@ class Hearing:
         for task in (stopping, superseded):  # neither waits for a recogniser that is behind
             task.add_done_callback(lambda _task: runner.stop_hearing())
         try:
-            ending = await self._hear(websocket, runner, dialect, writing, stopping, superseded)
+            ending = await self._act(websocket, lambda: said, runner)
+            ending = ending or await self._hear(websocket, runner, dialect, writing, stopping, superseded)
             if not (resumable and ending.resumable and self._service.sessions.waits_for(live)):
                 await runner.close(ending.reason, patience_s=ending.patience_s)
                 await asyncio.wait({writing}, timeout=ws.SEND_PATIENCE_S)
@@ -189,14 +205,18 @@ class Hearing:
             )
             return self._too_large
         data = message.get("bytes")
+        return await self._act(websocket, partial(dialect.read, message["text"] if data is None else data), runner)
+
+    async def _act(
+        self, websocket: WebSocket, read: Callable[[], Sequence[Step]], runner: SessionRunner
+    ) -> _Ending | None:
         try:
-            steps = dialect.read(message["text"] if data is None else data)
-            return await self._act(websocket, steps, runner)
+            return await self._take_steps(websocket, read(), runner)
         except ProtocolError as error:
             runner.report(error)
             return self._refused
 
-    async def _act(self, websocket: WebSocket, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
+    async def _take_steps(self, websocket: WebSocket, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
         for step in steps:
             match step:
                 case Audio(data=audio):
@@ -207,6 +227,9 @@ class Hearing:
                     runner.report(error)
                 case Reply(message=message):
                     await ws.send_in_time(websocket, message)
+                case Mark(answer=answer):
+                    for message in answer(runner.last_seq):
+                        await ws.send_in_time(websocket, message)
                 case KeepAlive():
                     pass
                 case Begin():

@@ -7,25 +7,29 @@ from typing import Final
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from streaming.asyncapi import asyncapi
 from streaming.auth import Gate, presented_token
-from streaming.errors import AuthorisationError, TooManyAttemptsError
+from streaming.errors import AuthorisationError
 from streaming.events import events_schema
 from streaming.protocols.audiohook import AudiohookDialect
 from streaming.protocols.audiohook_signature import open_signature_check
 from streaming.protocols.dashboard import dashboard_routes
-from streaming.protocols.dialect import Dialect, Handshake
+from streaming.protocols.denial import denial
+from streaming.protocols.dialect import Dialect, GreetingDialect, Handshake
+from streaming.protocols.greeted import GreetedEndpoint
+from streaming.protocols.hume import HumeDialect
 from streaming.protocols.introduced import IntroducedEndpoint
 from streaming.protocols.listen import ListenEndpoint
+from streaming.protocols.realtime import RealtimeDialect
 from streaming.protocols.subscribe import EventsEndpoint
 from streaming.protocols.twilio import TwilioDialect
 from streaming.service import LiveService
 from streaming.tokens import Scope
 
-SPOKEN_PATHS: Final = frozenset({"/v1/twilio"})
+SPOKEN_PATHS: Final = frozenset({"/v1/twilio", "/v1/realtime"})
 """Where text messages are audio."""
 
 
@@ -43,6 +47,9 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
 
     def audiohook(handshake: Handshake) -> Dialect:
         return AudiohookDialect(settings.audiohook, signature, handshake)
+
+    def realtime(handshake: Handshake) -> GreetingDialect:
+        return RealtimeDialect(settings, handshake)
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -64,13 +71,9 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
         peer = request.client.host if request.client else ""
         try:
             gate.check(scope, token=token, origin=request.headers.get("origin"), peer=peer)
-        except TooManyAttemptsError as error:
-            service.metrics.refused.labels(error.code).inc()
-            wait = {"Retry-After": str(error.retry_after_s)}
-            return PlainTextResponse(f"{error}\n", status_code=429, headers=wait)
         except AuthorisationError as error:
             service.metrics.refused.labels(error.code).inc()
-            return PlainTextResponse(f"{error}\n", status_code=401, headers={"WWW-Authenticate": "Bearer"})
+            return denial(error)
         return None
 
     async def metrics(request: Request) -> Response:
@@ -82,6 +85,8 @@ def create_app(service: LiveService, gate: Gate) -> Starlette:
             WebSocketRoute("/v1/listen", ListenEndpoint(service, gate).serve),
             WebSocketRoute("/v1/twilio", IntroducedEndpoint(service, gate, twilio).serve),
             WebSocketRoute("/v1/audiohook", IntroducedEndpoint(service, gate, audiohook).serve),
+            WebSocketRoute("/v1/expression/audio/realtime", GreetedEndpoint(service, gate, HumeDialect).serve),
+            WebSocketRoute("/v1/realtime", GreetedEndpoint(service, gate, realtime).serve),
             WebSocketRoute("/v1/events", EventsEndpoint(service, gate).serve),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from models.logs import JsonLines
 from streaming.client import EventsClient, ListenClient
@@ -122,6 +123,12 @@ async def misbehave(server: RunningServer, token: str) -> None:
             async with connect(f"{server.url}/v1/listen?{query}", compression=None) as socket:
                 while True:
                     await socket.recv()
+    for shown in (token, MISTAKEN):
+        offered = [Subprotocol("realtime"), Subprotocol(f"openai-insecure-api-key.{shown}")]
+        await leave(connect(f"{server.url}/v1/realtime", subprotocols=offered, compression=None))
+        key = {"X-Hume-Api-Key": shown}
+        path = "/v1/expression/audio/realtime"
+        await leave(connect(f"{server.url}{path}", additional_headers=key, compression=None))
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(f"GET /metrics?token={token} HTTP/1.1\r\n{SAID}\r\n\r\n".encode())
     await asyncio.wait_for(reader.read(), PATIENCE_S)
@@ -129,6 +136,15 @@ async def misbehave(server: RunningServer, token: str) -> None:
     async with httpx.AsyncClient() as client:
         await client.get(f"{server.http_url}/metrics?token={token}")
         await client.get(f"{server.http_url}/{token}/{WORDS[0]}", headers={"Authorization": f"Bearer {MISTAKEN}"})
+
+
+async def leave(connecting: connect) -> None:
+    """Says something wrong, where it is let in, and goes."""
+    with contextlib.suppress(ConnectionClosed, InvalidStatus):
+        async with connecting as socket:
+            await socket.recv()
+            await socket.send(f'{{"type": "{SAID}"}}')
+            await socket.recv()
 
 
 async def test_a_whole_run_with_all_its_errors_logs_neither_words_nor_tokens(tmp_path: Path, logged: list[str]) -> None:
