@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,8 @@ def a_dialect(**settings: str) -> AudiohookDialect:
     return AudiohookDialect(AudiohookSettings(**settings), None, Handshake("/v1/audiohook", {"x-api-key": API_KEY}))
 
 
-def a_call() -> list[Event]:
+@functools.cache
+def a_call() -> tuple[Event, ...]:
     """All events of a call of two channels, whose first speaks twice."""
     shell = make_shell(audio=AudioFormat(Encoding.PCM16, 16_000, 2), roles=("customer", "agent"))
     voice = [silence(0.5), speech(1.6), silence(1.0), speech(1.4), silence(1.0)]
@@ -36,7 +38,7 @@ def a_call() -> list[Event]:
         shell.answer_all()
     shell.close("client_close")
     shell.answer_all()
-    return shell.events
+    return tuple(shell.events)
 
 
 def opened(client: Genesys | None = None, *media: dict[str, Any]) -> tuple[AudiohookDialect, Genesys]:
