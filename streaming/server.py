@@ -180,7 +180,7 @@ def print_addresses(server: RunningServer) -> None:
         f"health:    {server.http_url}/healthz  {server.http_url}/readyz  {server.http_url}/metrics",
     ]
     if server.wyoming_url is not None:
-        lines.append(f"assistants: {server.wyoming_url}")
+        lines.append(f"wyoming:   {server.wyoming_url}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

@@ -33,17 +33,21 @@ async def an_assistant(server: RunningServer) -> AsyncIterator[AsyncTcpClient]:
         yield client
 
 
-async def begin(client: AsyncTcpClient, audio: bytes = b"", *, language: str | None = None) -> None:
+async def begin(
+    client: AsyncTcpClient, audio: bytes = b"", *, language: str | None = None, rate_hz: int = RATE_HZ
+) -> None:
     """Sends an utterance, less its end."""
     await client.write_event(Transcribe(language=language).event())
-    await client.write_event(AudioStart(RATE_HZ, 2, 1).event())
+    await client.write_event(AudioStart(rate_hz, 2, 1).event())
     for first in range(0, len(audio), CHUNK_BYTES):
-        await client.write_event(AudioChunk(RATE_HZ, 2, 1, audio[first : first + CHUNK_BYTES]).event())
+        await client.write_event(AudioChunk(rate_hz, 2, 1, audio[first : first + CHUNK_BYTES]).event())
 
 
-async def say(client: AsyncTcpClient, audio: bytes, *, language: str | None = None) -> list[Event]:
+async def say(
+    client: AsyncTcpClient, audio: bytes, *, language: str | None = None, rate_hz: int = RATE_HZ
+) -> list[Event]:
     """Sends a whole utterance, and reads all that is told of it."""
-    await begin(client, audio, language=language)
+    await begin(client, audio, language=language, rate_hz=rate_hz)
     await client.write_event(AudioStop().event())
     return await until(client, "transcript-stop")
 

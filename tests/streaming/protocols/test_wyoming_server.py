@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import subprocess
+import sys
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from streaming.protocols.wyoming import EMOTION
 from streaming.server import print_addresses, running_server
 from tests.fakes.calls import turns
 from tests.fakes.recognizer import FakeRecognizer
-from tests.fakes.servers import PATIENCE_S, RunningServer, a_server, converse
+from tests.fakes.servers import PATIENCE_S, RunningServer, a_server, a_server_elsewhere, converse
 from tests.fakes.shell import pcm, silence, speech
 from tests.fakes.wyoming import an_assistant, begin, say, transcript, until, where
 
@@ -355,3 +358,21 @@ async def test_its_address_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
     async with a_server() as server:
         print_addresses(server)
         assert (server.wyoming_url, "tcp" in capsys.readouterr().out) == (None, False)
+
+
+def test_the_example_says_a_recording_and_prints_what_is_told(tmp_path: Path) -> None:
+    recording = tmp_path / "command.wav"
+    with wave.open(str(recording), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(COMMAND)
+    with a_server_elsewhere(wyoming=HERE) as server:
+        example = [sys.executable, str(EXAMPLES / "wyoming_client.py"), str(recording), "--fast"]
+        command = [*example, "--port", str(where(server)[1]), "--language", "en"]
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+
+    told = {line.partition(" ")[0]: json.loads(line.partition(" ")[2]) for line in printed}
+    assert set(told) == {"transcript-start", "transcript-chunk", EMOTION, "transcript", "transcript-stop"}
+    assert told["transcript"]["text"].startswith("word1 word2")
+    assert told["transcript"]["context"][EMOTION]["label"] == "happy"
