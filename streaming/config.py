@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from models.settings_file import SettingsProblem, SettingsRoot, SettingsSection, read_settings
 from models.weights_settings import WeightsSettings
-from streaming.assistant_settings import WyomingSettings
+from streaming.assistant_settings import HomeAssistantSettings, WyomingSettings
 from streaming.errors import ConfigError
 from streaming.events import IDENTIFIER_PATTERN
 from streaming.setting_types import MAX_PATH, Address, Host, Levels, Origin, PathText, Port, Text
@@ -260,6 +260,7 @@ class Settings(SettingsRoot):
     twilio: TwilioSettings = TwilioSettings()
     audiohook: AudiohookSettings = AudiohookSettings()
     wyoming: WyomingSettings = WyomingSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     privacy: PrivacySettings = PrivacySettings()
     batcher: BatcherSettings = BatcherSettings()
     weights: WeightsSettings = WeightsSettings()

@@ -22,12 +22,15 @@ from streaming.config import ServerSettings, Settings
 from streaming.errors import ServerError
 from streaming.listening import BACKLOG, listening_socket
 from streaming.outbox.outbox import open_outbox
+from streaming.outbox.topics import status_topic
 from streaming.peers import open_peers
 from streaming.protocols.connections import LINGER_S, ConnectionLimits, GuardedConfig, GuardedHttp, GuardedWebSocket
 from streaming.protocols.http import SPOKEN_PATHS, create_app
 from streaming.protocols.wyoming_server import WyomingServer
 from streaming.service import LiveService
 from streaming.sinks.base import Sink
+from streaming.sinks.home_assistant import HomeAssistant
+from streaming.sinks.home_postings import HomePostings
 from streaming.sinks.mqtt import MqttSink
 
 if TYPE_CHECKING:
@@ -85,13 +88,14 @@ async def running_server(
 
     Raises:
         ServerError: an address cannot be listened on, the certificate or the tokens file cannot be read, a file of
-            tokens is needed and there is none, or the peers of `[wyoming]`, or the MQTT outbox is another server's or
-            cannot be written.
+            tokens is needed and there is none, or the peers of `[wyoming]`, `[home_assistant]` is enabled without
+            `[mqtt]`, or the MQTT outbox is another server's or cannot be written.
     """
+    _check_home(settings)
     gate, peers = open_gate(settings.server), open_peers(settings.wyoming)
     with contextlib.ExitStack() as held:
         outbox = held.enter_context(open_outbox(settings.mqtt)) if settings.mqtt.enabled else None
-        mqtt = [] if outbox is None else [MqttSink(settings.mqtt, outbox)]
+        mqtt = [] if outbox is None else [MqttSink(settings.mqtt, outbox, home=_home(settings))]
         service = LiveService(settings, load, sinks=[*sinks, *mqtt], **service_options)
         if outbox is not None:
             service.metrics.watch_outbox(outbox)
@@ -122,6 +126,19 @@ async def running_server(
             await service.drain()
             server.should_exit = True
             await asyncio.gather(serving, wyoming.aclose())
+
+
+def _check_home(settings: Settings) -> None:
+    if settings.home_assistant.enabled and not settings.mqtt.enabled:
+        raise ServerError(
+            "Home Assistant is told through a broker: set [mqtt] enabled and host, or [home_assistant] enabled to false"
+        )
+
+
+def _home(settings: Settings) -> HomePostings:
+    """Also where Home Assistant is told of nothing: what it was told before is taken back."""
+    prefix = settings.mqtt.prefix
+    return HomePostings(HomeAssistant(settings.home_assistant, prefix, status_topic(prefix)))
 
 
 async def _until_accepting(server: _Uvicorn, serving: asyncio.Task[None]) -> None:
