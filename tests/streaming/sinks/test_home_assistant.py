@@ -487,3 +487,11 @@ async def test_without_a_broker_there_is_no_home() -> None:
 def test_devices_may_not_share_an_id() -> None:
     with pytest.raises(ValueError, match="share the id live"):
         HomeAssistantSettings(devices=(HomeDevice(), HomeDevice()))
+
+
+def test_the_page_names_the_entities_that_home_assistant_makes_of_names() -> None:
+    device = config(a_home())
+    page = (Path(__file__).parents[3] / "docs" / "integrations" / "home-assistant.md").read_text(encoding="utf-8")
+    for own in device["cmps"].values():
+        slug = f"{device['dev']['name']} {own['name']}".lower().replace(" ", "_")
+        assert f"`{own['p']}.{slug}`" in page
