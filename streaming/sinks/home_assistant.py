@@ -72,6 +72,11 @@ class HomeAssistant:
         """What was claimed last of each channel."""
 
     @property
+    def has_devices(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self._devices)
+
+    @property
     def subscriptions(self) -> Sequence[str]:
         """Topics that `heard` wants to hear."""
         wanted = [self._topic("+", "announced")]

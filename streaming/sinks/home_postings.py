@@ -33,12 +33,8 @@ class HomePostings:
         self._retained: dict[str, MqttMessage] = {}
         self._moments: deque[MqttMessage] = deque(maxlen=_MAX_MOMENTS)
         self._is_connected = False
+        self._has_looked = False
         self._changed = asyncio.Event()
-
-    @property
-    def subscriptions(self) -> Sequence[str]:
-        """Topics to subscribe to, after `connected` was called and before anything is published."""
-        return self._home.subscriptions
 
     def record(self, event: Event) -> None:
         """Takes a stamped event."""
@@ -50,10 +46,18 @@ class HomePostings:
     def end(self) -> None:
         """No event will follow; what waits is for the sink to `take`."""
 
-    def connected(self) -> None:
-        """The broker is there: it is told of everything."""
+    def connected(self) -> Sequence[str]:
+        """The broker is there: it is told of everything.
+
+        Returns:
+            Topics to subscribe to before anything is published. Where there is no device, only the first time: a broker
+            that hangs up on whoever subscribes is not to keep events from those who never asked for devices.
+        """
         self._is_connected = True
         self._post(self._home.announce())
+        topics = self._home.subscriptions if self._home.has_devices or not self._has_looked else ()
+        self._has_looked = True
+        return topics
 
     def disconnected(self) -> None:
         """It is gone; what waited is told anew, or over. Ends `next`, also where its cancellation was overheard."""
@@ -62,7 +66,7 @@ class HomePostings:
         self._changed.set()
 
     def heard(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """A message came on a topic of `subscriptions`."""
+        """A message came on one of the topics."""
         self._post(self._home.heard(topic, payload, retained=retained))
 
     def take(self) -> list[MqttMessage]:

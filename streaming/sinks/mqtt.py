@@ -188,8 +188,7 @@ class MqttSink:
             await _publish_messages(client, self._home.take())
 
     async def _tell_home(self, client: aiomqtt.Client, home: HomePostings) -> None:
-        home.connected()
-        for topic in home.subscriptions:
+        for topic in home.connected():
             await client.subscribe(topic, qos=1)
         while messages := await home.next():
             await _publish_messages(client, messages)

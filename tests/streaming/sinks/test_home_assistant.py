@@ -335,6 +335,11 @@ class TestPostings:
         taken = postings.take()
         assert (states(taken), moments(taken)) == (["angry"], [])
 
+    def test_where_there_are_no_devices_former_ones_are_looked_for_once(self) -> None:
+        postings, busy = HomePostings(a_home(enabled=False)), HomePostings(a_home())
+        assert [list(postings.connected()) for _ in range(2)] == [["medusa/v1/home.assistant/+/announced"], []]
+        assert len({tuple(busy.connected()) for _ in range(2)}) == 1
+
     def test_moments_that_nobody_takes_are_bounded(self) -> None:
         postings, source = HomePostings(a_home()), EventSource()
         postings.connected()
