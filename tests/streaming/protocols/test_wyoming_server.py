@@ -138,6 +138,23 @@ async def test_its_sessions_are_those_of_everybody() -> None:
     assert seen[-1].reason == "client_close"
 
 
+async def test_audio_that_comes_too_fast_waits_at_the_peer() -> None:
+    async with a_server(wyoming=HERE, burst_s=2) as server, an_assistant(server) as client:
+        speaking = asyncio.create_task(begin(client, pcm(silence(280))))
+        await turns(lambda: heard_s(server) >= 2)
+        waits = not speaking.done() and heard_s(server) < 10
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+        assert client._writer is not None
+        client._writer.transport.abort()
+
+    assert waits
+
+
+def heard_s(server: RunningServer) -> float:
+    return server.service.metrics.registry.get_sample_value("medusa_audio_seconds_total") or 0
+
+
 async def test_where_words_are_not_told_the_transcript_is_empty() -> None:
     async with a_server(wyoming=HERE, transcripts="off") as server, an_assistant(server) as client:
         told = await say(client, COMMAND)
