@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from models.settings_file import SettingsProblem, SettingsRoot, SettingsSection, read_settings
 from models.weights_settings import WeightsSettings
 from streaming.alert_rules import AlertSettings
+from streaming.assistant_settings import HomeAssistantSettings, WyomingSettings
 from streaming.errors import ConfigError
 from streaming.events import IDENTIFIER_PATTERN
+from streaming.setting_types import MAX_PATH, Address, Host, Levels, Origin, PathText, Port, Text
 
-_MAX_TEXT: Final = 255
-_MAX_PATH: Final = 4096
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-PathText = Annotated[str, Field(max_length=_MAX_PATH)]
-Text = Annotated[str, Field(max_length=_MAX_TEXT)]
-Host = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT)]
 Disclosure = Literal["full", "masked", "off"]
 """How much of what was said is told."""
-_ORIGIN: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?")
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
-
-
-def _as_browsers_write_it(origin: str) -> str:
-    written = _ORIGIN.fullmatch(origin)
-    if written is None or (written["port"] and written["port"] == _DEFAULT_PORTS.get(written["scheme"])):
-        raise ValueError(
-            "an origin is written as browsers do: scheme, :// and host in lower case, a port only where it is not the "
-            "scheme's own, no path, such as https://app.example"
-        )
-    return origin
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError("an IP address is needed, such as 10.0.0.2") from None
-
-
-Origin = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(_as_browsers_write_it)]
-Address = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(_address)]
 
 
 class ServerSettings(SettingsSection):
@@ -118,7 +88,7 @@ class MqttSettings(SettingsSection):
     """The broker's address."""
     port: int = Field(default=1883, ge=1, le=65535)
     """The broker's port."""
-    prefix: str = Field(default="medusa/v1", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=_MAX_TEXT)
+    prefix: Levels = "medusa/v1"
     """First levels of every topic."""
     username: Text = ""
     """User name; empty for none."""
@@ -201,7 +171,7 @@ class VadSettings(SettingsSection):
 class EnsembleSettings(SettingsSection):
     """`[ensemble]`: the emotion classifiers."""
 
-    bundle: str = Field(default="base", min_length=1, max_length=_MAX_PATH)
+    bundle: str = Field(default="base", min_length=1, max_length=MAX_PATH)
     """Name of a shipped bundle or path of a bundle folder."""
     engine: Literal["auto", "tensorrt", "tensorrt_rtx", "cuda", "onnx", "torch"] = "auto"
     """What runs it."""
@@ -290,6 +260,8 @@ class Settings(SettingsRoot):
     roles: RolesSettings = RolesSettings()
     twilio: TwilioSettings = TwilioSettings()
     audiohook: AudiohookSettings = AudiohookSettings()
+    wyoming: WyomingSettings = WyomingSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     privacy: PrivacySettings = PrivacySettings()
     alerts: AlertSettings = AlertSettings()
     batcher: BatcherSettings = BatcherSettings()

@@ -20,20 +20,23 @@ from starlette.applications import Starlette
 from streaming.auth import open_gate
 from streaming.config import ServerSettings, Settings
 from streaming.errors import ServerError
+from streaming.listening import BACKLOG, listening_socket
 from streaming.outbox.outbox import open_outbox
+from streaming.outbox.topics import status_topic
+from streaming.peers import open_peers
 from streaming.protocols.connections import LINGER_S, ConnectionLimits, GuardedConfig, GuardedHttp, GuardedWebSocket
 from streaming.protocols.http import SPOKEN_PATHS, create_app
+from streaming.protocols.wyoming_server import WyomingServer
 from streaming.service import LiveService
 from streaming.sinks.base import Sink
+from streaming.sinks.home_assistant import HomeAssistant
+from streaming.sinks.home_postings import HomePostings
 from streaming.sinks.mqtt import MqttSink
 
 if TYPE_CHECKING:
     from streaming.recognition.recognizer import Recognizer
 
 _LOG: Final = logging.getLogger(__name__)
-_BACKLOG: Final = 128
-_RECEIVE_BUFFER_BYTES: Final = 262_144
-"""Audio of one client that the system holds for us: eight seconds of 16 kHz. What is more waits at the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +48,27 @@ class RunningServer:
     """The real one, also where the settings asked for any free port."""
     tls: bool
     service: LiveService
+    wyoming: tuple[str, int] | None = None
+    """Where voice assistants connect, if anywhere: host and real port."""
 
     @property
     def url(self) -> str:
         """Where WebSocket clients connect, without a path."""
-        return f"{'wss' if self.tls else 'ws'}://{self._authority}"
+        return f"{'wss' if self.tls else 'ws'}://{_authority(self.host, self.port)}"
 
     @property
     def http_url(self) -> str:
         """Where health and metrics are."""
-        return f"{'https' if self.tls else 'http'}://{self._authority}"
+        return f"{'https' if self.tls else 'http'}://{_authority(self.host, self.port)}"
 
     @property
-    def _authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def wyoming_url(self) -> str | None:
+        """Where voice assistants connect, if anywhere."""
+        return None if self.wyoming is None else f"tcp://{_authority(*self.wyoming)}"
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @asynccontextmanager
@@ -77,29 +87,58 @@ async def running_server(
         **service_options: for `LiveService`.
 
     Raises:
-        ServerError: the address cannot be listened on, the certificate or the tokens file cannot be read, a file of
-            tokens is needed and there is none, or the MQTT outbox is another server's or cannot be written.
+        ServerError: an address cannot be listened on, the certificate or the tokens file cannot be read, a file of
+            tokens is needed and there is none, or the peers of `[wyoming]`, `[home_assistant]` is enabled without
+            `[mqtt]`, or the MQTT outbox is another server's or cannot be written.
     """
-    gate = open_gate(settings.server)
+    _check_home(settings)
+    gate, peers = open_gate(settings.server), open_peers(settings.wyoming)
     with contextlib.ExitStack() as held:
         outbox = held.enter_context(open_outbox(settings.mqtt)) if settings.mqtt.enabled else None
-        mqtt = [] if outbox is None else [MqttSink(settings.mqtt, outbox)]
+        mqtt = [] if outbox is None else [MqttSink(settings.mqtt, outbox, home=_home(settings))]
         service = LiveService(settings, load, sinks=[*sinks, *mqtt], **service_options)
         if outbox is not None:
             service.metrics.watch_outbox(outbox)
-        server = _Uvicorn(_configure(settings.server, create_app(service, gate)))
-        listener = held.enter_context(_listening_socket(settings.server))
+        wyoming = WyomingServer(service, peers, elsewhere=lambda: len(server.server_state.connections))
+        server = _Uvicorn(_configure(settings.server, create_app(service, gate), elsewhere=lambda: wyoming.connections))
+        listener = held.enter_context(listening_socket(settings.server.host, settings.server.port, "server"))
+        assistants = settings.wyoming
+        ears = None
+        if assistants.enabled:
+            ears = held.enter_context(listening_socket(assistants.host, assistants.port, "wyoming"))
         host, port = listener.getsockname()[:2]
         service.start()
         serving = asyncio.create_task(server.serve([listener]))
         try:
             await _until_accepting(server, serving)
-            yield RunningServer(host, port, bool(settings.server.tls_cert), service)
+            if ears is not None:
+                await wyoming.start(ears)
+            yield RunningServer(
+                host,
+                port,
+                bool(settings.server.tls_cert),
+                service,
+                None if ears is None else ears.getsockname()[:2],
+            )
         finally:
             server.stop_accepting()
+            wyoming.stop_accepting()
             await service.drain()
             server.should_exit = True
-            await serving
+            await asyncio.gather(serving, wyoming.aclose())
+
+
+def _check_home(settings: Settings) -> None:
+    if settings.home_assistant.enabled and not settings.mqtt.enabled:
+        raise ServerError(
+            "Home Assistant is told through a broker: set [mqtt] enabled and host, or [home_assistant] enabled to false"
+        )
+
+
+def _home(settings: Settings) -> HomePostings:
+    """Also where Home Assistant is told of nothing: what it was told before is taken back."""
+    prefix = settings.mqtt.prefix
+    return HomePostings(HomeAssistant(settings.home_assistant, prefix, status_topic(prefix)))
 
 
 async def _until_accepting(server: _Uvicorn, serving: asyncio.Task[None]) -> None:
@@ -152,12 +191,14 @@ async def serve(
 
 def print_addresses(server: RunningServer) -> None:
     """Says on standard output where clients connect."""
-    lines = (
+    lines = [
         f"dashboard: {server.http_url}/",
         f"audio in:  {server.url}/v1/listen",
         f"events:    {server.url}/v1/events?session=*",
         f"health:    {server.http_url}/healthz  {server.http_url}/readyz  {server.http_url}/metrics",
-    )
+    ]
+    if server.wyoming_url is not None:
+        lines.append(f"wyoming:   {server.wyoming_url}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
@@ -185,36 +226,10 @@ def _stop_signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-@contextmanager
-def _listening_socket(settings: ServerSettings) -> Iterator[socket.socket]:
-    where = f"{settings.host}:{settings.port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ServerError(f"[server] host {settings.host!r} is no address of this machine: {error.strerror}") from None
-    listener = socket.socket(family, kind, protocol)
-    with contextlib.closing(listener):
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        try:
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except PermissionError:
-            raise ServerError(f"not allowed to listen on {where}: choose a [server] port above 1023") from None
-        except OSError as error:
-            raise ServerError(
-                f"cannot listen on {where}: {error.strerror}; stop the other program or set another [server] port"
-            ) from None
-        listener.setblocking(False)
-        yield listener
-
-
-def _configure(settings: ServerSettings, app: Starlette) -> GuardedConfig:
+def _configure(settings: ServerSettings, app: Starlette, *, elsewhere: Callable[[], int]) -> GuardedConfig:
     config = GuardedConfig(
         app,
-        ConnectionLimits.of(settings, spoken=SPOKEN_PATHS),
+        ConnectionLimits.of(settings, spoken=SPOKEN_PATHS, elsewhere=elsewhere),
         http=GuardedHttp,
         ws=GuardedWebSocket,
         ws_max_size=settings.max_message_bytes,
@@ -261,7 +276,7 @@ class _Uvicorn(uvicorn.Server):
             server = await loop.create_server(
                 lambda: GuardedHttp(config, self.server_state, {}),
                 sock=listener,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 ssl=config.ssl,
                 ssl_handshake_timeout=config.limits.handshake_s if config.ssl else None,
             )

@@ -16,6 +16,11 @@ def topic_of(prefix: str, event: Event) -> str:
     return f"{prefix}/{event.session}/{channel}/{event.type}"
 
 
+def status_topic(prefix: str) -> str:
+    """Where it is retained whether the server is there."""
+    return f"{prefix}/status"
+
+
 def error_beside(topic: str) -> str:
     """Where errors of the whole session are published to which an event of this topic belongs."""
     session, _channel, _type = topic.rsplit("/", 2)

@@ -57,11 +57,21 @@ class ConnectionLimits:
     """Text messages and pings on a WebSocket."""
     spoken: frozenset[str] = frozenset()
     """Paths where text messages are audio: many, and held to the pace of speech where they are heard."""
+    elsewhere: Callable[[], int] = lambda: 0
+    """Connections of other protocols, which count with these."""
 
     @classmethod
-    def of(cls, settings: ServerSettings, *, spoken: frozenset[str] = frozenset()) -> Self:
+    def of(
+        cls,
+        settings: ServerSettings,
+        *,
+        spoken: frozenset[str] = frozenset(),
+        elsewhere: Callable[[], int] = lambda: 0,
+    ) -> Self:
         """Those of the settings."""
-        return cls(settings.max_connections, settings.handshake_timeout_s, settings.max_controls_per_s, spoken)
+        return cls(
+            settings.max_connections, settings.handshake_timeout_s, settings.max_controls_per_s, spoken, elsewhere
+        )
 
 
 class GuardedConfig(uvicorn.Config):
@@ -123,7 +133,7 @@ class GuardedHttp(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Counts the connection, and turns it away where there are too many."""
         super().connection_made(transport)
-        excess = len(self.connections) - self._limits.connections
+        excess = len(self.connections) + self._limits.elsewhere() - self._limits.connections
         if excess > _SPARE_CONNECTIONS:
             transport.abort()
         elif excess > 0:

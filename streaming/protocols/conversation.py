@@ -1,4 +1,4 @@
-"""What every WebSocket endpoint does: close in time, let errors out as events, and never wait on a dead peer."""
+"""What every endpoint does: close in time, let errors out as events, and never wait on a dead peer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from streaming.auth import Gate, presented_token
 from streaming.errors import StreamingError
 from streaming.events import ErrorEvent, Event
+from streaming.protocols.wire import Wire
 from streaming.subscription import Subscription
 from streaming.tokens import Scope
 
@@ -27,6 +28,8 @@ SEND_PATIENCE_S: Final = 5.0
 """How long a peer may take to let us say goodbye."""
 _MAX_REASON_BYTES: Final = 123
 """RFC 6455, section 5.5.1: a control frame holds 125 bytes, two of them the code."""
+_GONE: Final = (WebSocketDisconnect, RuntimeError, ConnectionError)
+"""How Starlette, and a TCP connection, say that the peer is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +69,18 @@ def as_json(event: Event) -> Sequence[str]:
     return (event.to_json(),)
 
 
-async def forward(
-    websocket: WebSocket, events: Subscription, tell: Callable[[Event], Sequence[str | bytes]] = as_json
-) -> None:
+async def forward(wire: Wire, events: Subscription, tell: Callable[[Event], Sequence[str | bytes]] = as_json) -> None:
     """Sends events until there will be no more, or the peer is gone.
 
     Args:
-        websocket: the peer.
+        wire: to the peer.
         events: what it gets.
         tell: makes of an event the messages for this peer.
 
     Raises:
         SlowConsumerError: the peer takes them too slowly; noticed also while it takes nothing at all.
     """
-    sending = asyncio.create_task(_send_all(websocket, events, tell))
+    sending = asyncio.create_task(_send_all(wire, events, tell))
     overflowing = asyncio.create_task(events.wait_overflow())
     try:
         await asyncio.wait({sending, overflowing}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,19 +91,19 @@ async def forward(
         await cancel(sending, overflowing)
 
 
-async def _send_all(websocket: WebSocket, events: Subscription, tell: Callable[[Event], Sequence[str | bytes]]) -> None:
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # Starlette's ways to say that the peer is gone
+async def _send_all(wire: Wire, events: Subscription, tell: Callable[[Event], Sequence[str | bytes]]) -> None:
+    with contextlib.suppress(*_GONE):
         async for event in events:
             for message in tell(event):
-                await send(websocket, message)
+                await send(wire, message)
 
 
-async def send(websocket: WebSocket, message: str | bytes) -> None:
+async def send(wire: Wire, message: str | bytes) -> None:
     """Sends one message: text or binary, as it is."""
     if isinstance(message, str):
-        await websocket.send_text(message)
+        await wire.send_text(message)
     else:
-        await websocket.send_bytes(message)
+        await wire.send_bytes(message)
 
 
 async def send_error(websocket: WebSocket, session_id: str, error: StreamingError) -> None:
@@ -121,16 +122,16 @@ async def send_error(websocket: WebSocket, session_id: str, error: StreamingErro
     await send_event(websocket, event)
 
 
-async def send_event(websocket: WebSocket, event: Event) -> None:
+async def send_event(wire: Wire, event: Event) -> None:
     """Sends an event of the connection's own, if the peer takes it in time."""
-    await send_in_time(websocket, event.to_json())
+    await send_in_time(wire, event.to_json())
 
 
-async def send_in_time(websocket: WebSocket, message: str | bytes) -> None:
+async def send_in_time(wire: Wire, message: str | bytes) -> None:
     """Sends one message, if the peer is there and takes it in time."""
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+    with contextlib.suppress(*_GONE, TimeoutError):
         async with asyncio.timeout(SEND_PATIENCE_S):
-            await send(websocket, message)
+            await send(wire, message)
 
 
 async def say_goodbye(websocket: WebSocket, goodbye: Goodbye) -> None:

@@ -1,4 +1,4 @@
-"""A session's conversation over a WebSocket, in any dialect: audio in, events out, and an end for every reason."""
+"""A session's conversation over a connection, in any dialect: audio in, events out, and an end for every reason."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, Final
 
 from starlette.types import Message as AsgiMessage
-from starlette.websockets import WebSocket
 
 from streaming.errors import ProtocolError, SlowConsumerError
 from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
 from streaming.protocols import conversation as ws
 from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Mark, Notice, Reply, Step
+from streaming.protocols.wire import Wire
 from streaming.runner import SessionRunner
 from streaming.service import LiveService
 from streaming.subscription import Subscription
@@ -83,7 +83,7 @@ class Hearing:
 
     async def converse(
         self,
-        websocket: WebSocket,
+        wire: Wire,
         live: LiveSession,
         dialect: Dialect,
         *,
@@ -94,7 +94,7 @@ class Hearing:
         """Serves a session from here to the end of the connection, and hands it back.
 
         Args:
-            websocket: accepted.
+            wire: accepted.
             live: held by this connection.
             dialect: of the peer.
             after: `seq` of the last event it has; 0 for a new session.
@@ -105,8 +105,8 @@ class Hearing:
         try:
             with self._service.hub.subscribe(runner.session_id, after=after) as events:
                 if after:
-                    await ws.send_event(websocket, runner.resumed_after(after))
-                ending, goodbye = await self._follow(websocket, live, dialect, events, said, resumable=resumable)
+                    await ws.send_event(wire, runner.resumed_after(after))
+                ending, goodbye = await self._follow(wire, live, dialect, events, said, resumable=resumable)
                 return goodbye
         finally:
             # Last of all: from here on the session may be another connection's.
@@ -116,7 +116,7 @@ class Hearing:
 
     async def _follow(
         self,
-        websocket: WebSocket,
+        wire: Wire,
         live: LiveSession,
         dialect: Dialect,
         events: Subscription,
@@ -126,15 +126,15 @@ class Hearing:
     ) -> tuple[_Ending, ws.Goodbye]:
         """Serves the session's connection for as long as there is one, and says how it went."""
         runner = live.runner
-        writing = asyncio.create_task(ws.forward(websocket, events, dialect.tell))
+        writing = asyncio.create_task(ws.forward(wire, events, dialect.tell))
         stopping = asyncio.create_task(self._service.stopping.wait())
         superseded = asyncio.create_task(live.superseded.wait())
         writing.add_done_callback(partial(_after_writing, runner))
         for task in (stopping, superseded):  # neither waits for a recogniser that is behind
             task.add_done_callback(lambda _task: runner.stop_hearing())
         try:
-            ending = await self._act(websocket, lambda: said, runner)
-            ending = ending or await self._hear(websocket, runner, dialect, writing, stopping, superseded)
+            ending = await self._act(wire, lambda: said, runner)
+            ending = ending or await self._hear(wire, runner, dialect, writing, stopping, superseded)
             if not (resumable and ending.resumable and self._service.sessions.waits_for(live)):
                 await runner.close(ending.reason, patience_s=ending.patience_s)
                 await asyncio.wait({writing}, timeout=ws.SEND_PATIENCE_S)
@@ -149,7 +149,7 @@ class Hearing:
 
     async def _hear(
         self,
-        websocket: WebSocket,
+        wire: Wire,
         runner: SessionRunner,
         dialect: Dialect,
         writing: asyncio.Task[None],
@@ -159,7 +159,7 @@ class Hearing:
         """Hands audio and controls to the session until there is a reason to stop."""
         waited: set[asyncio.Task[Any]] = {writing, stopping, superseded}
         while True:
-            receiving = asyncio.create_task(websocket.receive())
+            receiving = asyncio.create_task(wire.receive())
             try:
                 while not receiving.done():
                     done, _ = await asyncio.wait(
@@ -176,7 +176,7 @@ class Hearing:
                         ending = self._why_writing_ended(runner, writing)
                         if ending is not None:
                             return ending
-                ending = await self._take(websocket, receiving.result(), runner, dialect)
+                ending = await self._take(wire, receiving.result(), runner, dialect)
             finally:
                 if not receiving.done():
                     await ws.cancel(receiving)
@@ -192,9 +192,7 @@ class Hearing:
             return self._broken
         return self._gone if runner.finished else None
 
-    async def _take(
-        self, websocket: WebSocket, message: AsgiMessage, runner: SessionRunner, dialect: Dialect
-    ) -> _Ending | None:
+    async def _take(self, wire: Wire, message: AsgiMessage, runner: SessionRunner, dialect: Dialect) -> _Ending | None:
         if message["type"] == "websocket.disconnect":
             if message.get("code") in _LEFT:
                 return self._gone
@@ -205,18 +203,16 @@ class Hearing:
             )
             return self._too_large
         data = message.get("bytes")
-        return await self._act(websocket, partial(dialect.read, message["text"] if data is None else data), runner)
+        return await self._act(wire, partial(dialect.read, message["text"] if data is None else data), runner)
 
-    async def _act(
-        self, websocket: WebSocket, read: Callable[[], Sequence[Step]], runner: SessionRunner
-    ) -> _Ending | None:
+    async def _act(self, wire: Wire, read: Callable[[], Sequence[Step]], runner: SessionRunner) -> _Ending | None:
         try:
-            return await self._take_steps(websocket, read(), runner)
+            return await self._take_steps(wire, read(), runner)
         except ProtocolError as error:
             runner.report(error)
             return self._refused
 
-    async def _take_steps(self, websocket: WebSocket, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
+    async def _take_steps(self, wire: Wire, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
         for step in steps:
             match step:
                 case Audio(data=audio):
@@ -226,10 +222,10 @@ class Hearing:
                 case Notice(error=error):
                     runner.report(error)
                 case Reply(message=message):
-                    await ws.send_in_time(websocket, message)
+                    await ws.send_in_time(wire, message)
                 case Mark(answer=answer):
                     for message in answer(runner.last_seq):
-                        await ws.send_in_time(websocket, message)
+                        await ws.send_in_time(wire, message)
                 case KeepAlive():
                     pass
                 case Begin():

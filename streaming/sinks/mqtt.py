@@ -4,6 +4,8 @@ Topics are `PREFIX/SESSION/CHANNEL/TYPE`; events of the whole session have `sess
 `PREFIX/status` is retained and says `{"status": "online"}`, or `offline` after a clean stop or, by last will, a lost
 connection. Interims travel with QoS 0, all else with QoS 1 and from an outbox: it comes once at least, in order, after
 the broker was away and after the server was. After a reconnection an event may come twice, with the same `seq`.
+
+On the same connection Home Assistant is told of its devices, where there are any (`streaming/sinks/home_assistant.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import contextlib
 import json
 import logging
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 import aiomqtt
@@ -22,12 +25,17 @@ from streaming.errors import ServerError
 from streaming.hub import EventHub
 from streaming.outbox.outbox import EventOutbox
 from streaming.outbox.rows import Entry
+from streaming.outbox.topics import status_topic
+from streaming.sinks.home_assistant import MqttMessage
+from streaming.sinks.home_postings import HomePostings
 
 _LOG: Final = logging.getLogger(__name__)
 _ONLINE: Final = json.dumps({"status": "online"})
 _OFFLINE: Final = json.dumps({"status": "offline"})
 _IN_FLIGHT: Final = 16
 """Events published before the first is acknowledged; under the 20 that paho allows."""
+_INCOMING: Final = 1024
+"""Messages from the broker that may wait to be read; more are thrown away."""
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 30.0
 _SETTLE_S: Final = 1.0
@@ -44,6 +52,7 @@ class MqttSink:
         settings: MqttSettings,
         outbox: EventOutbox | None = None,
         *,
+        home: HomePostings | None = None,
         first_retry_s: float = _FIRST_RETRY_S,
         last_retry_s: float = _LAST_RETRY_S,
         settle_s: float = _SETTLE_S,
@@ -53,12 +62,14 @@ class MqttSink:
         Args:
             settings: the broker.
             outbox: where events wait; it stays its owner's to close. None for one in memory.
+            home: what Home Assistant is told; None for nothing.
             first_retry_s: pause before the first reconnection; each further one is twice as long.
             last_retry_s: longest pause.
             settle_s: time between two looks after the outbox's file.
         """
         self._settings = settings
         self._outbox = outbox or EventOutbox(settings)
+        self._home = home
         self._broker = f"{settings.host}:{settings.port}"
         self._first_retry_s = first_retry_s
         self._last_retry_s = last_retry_s
@@ -70,7 +81,7 @@ class MqttSink:
     @property
     def status_topic(self) -> str:
         """Where `online` and `offline` are retained."""
-        return f"{self._settings.prefix}/status"
+        return status_topic(self._settings.prefix)
 
     @property
     def lost(self) -> int:
@@ -80,6 +91,8 @@ class MqttSink:
     def attach(self, hub: EventHub) -> None:
         """Has the outbox record the events of all sessions."""
         hub.journal(self._outbox)
+        if self._home is not None:
+            hub.journal(self._home)
         self._attached = True
 
     async def run(self) -> None:
@@ -131,22 +144,28 @@ class MqttSink:
             password=settings.password or None,
             tls_context=ssl.create_default_context() if settings.tls else None,
             will=aiomqtt.Will(self.status_topic, _OFFLINE, qos=1, retain=True),
+            max_queued_incoming_messages=_INCOMING,
         )
         client.pending_calls_threshold = _IN_FLIGHT
         return client
 
     async def _serve(self, client: aiomqtt.Client) -> None:
-        watching = asyncio.create_task(_watch(client))
+        watching = asyncio.create_task(self._watch(client))
         forwarding = asyncio.create_task(self._forward(client))
+        tasks = {watching, forwarding}
+        if self._home is not None:
+            tasks.add(asyncio.create_task(self._tell_home(client, self._home)))
         try:
-            done, _ = await asyncio.wait({watching, forwarding}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             self.connected.clear()
-            for task in (watching, forwarding):
+            if self._home is not None:
+                self._home.disconnected()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(watching, forwarding, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(aiomqtt.MqttError):  # a broken connection leaves the last will to say it
                 await client.publish(self.status_topic, _OFFLINE, qos=1, retain=True, timeout=_GOODBYE_S)
 
@@ -165,6 +184,20 @@ class MqttSink:
             for outcome in outcomes:
                 if outcome is not None:
                     raise outcome
+        if self._home is not None:
+            await _publish_messages(client, self._home.take())
+
+    async def _tell_home(self, client: aiomqtt.Client, home: HomePostings) -> None:
+        for topic in home.connected():
+            await client.subscribe(topic, qos=1)
+        while messages := await home.next():
+            await _publish_messages(client, messages)
+
+    async def _watch(self, client: aiomqtt.Client) -> None:
+        """Raises `MqttError` when the connection is lost, also while there is nothing to publish."""
+        async for message in client.messages:
+            if self._home is not None and isinstance(message.payload, bytes):
+                self._home.heard(str(message.topic), message.payload, retained=bool(message.retain))
 
     def _acknowledge(self, entries: list[Entry], taken: set[int]) -> None:
         """Lets go of the entries before the first that was not taken: what follows that comes again, in order."""
@@ -182,7 +215,6 @@ async def _publish(client: aiomqtt.Client, entry: Entry, taken: set[int]) -> Non
     taken.add(entry.position)
 
 
-async def _watch(client: aiomqtt.Client) -> None:
-    """Raises `MqttError` when the connection is lost, also while there is nothing to publish."""
-    async for _ in client.messages:
-        pass
+async def _publish_messages(client: aiomqtt.Client, messages: Sequence[MqttMessage]) -> None:
+    for message in messages:
+        await client.publish(message.topic, message.payload, qos=1, retain=message.retain)

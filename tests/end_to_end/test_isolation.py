@@ -20,6 +20,7 @@ from streaming.config import Settings
 from streaming.conversation import load_conversation
 from streaming.events import EmotionEvent, Event
 from streaming.hub import EventHub
+from streaming.protocols.wyoming import EMOTION
 from streaming.recognition.batcher import Batcher, Deliver
 from streaming.recognition.recognizer import Recognizer, load_recognizer
 from streaming.recognition.request import RecognitionOutcome, RecognitionRequest, RecognitionResult
@@ -27,6 +28,7 @@ from streaming.runner import SessionRunner
 from streaming.server import RunningServer
 from streaming.session import Session
 from tests.fakes.servers import a_server
+from tests.fakes.wyoming import an_assistant, say, transcript
 
 pytestmark = pytest.mark.weights
 SETTINGS = Settings.model_validate({"batcher": {"max_wait_ms": 50}})
@@ -34,6 +36,7 @@ SETTINGS = Settings.model_validate({"batcher": {"max_wait_ms": 50}})
 SECONDS = 20.0
 PIECE_S = 0.5
 SILENCE_S = 1.0
+COMMAND_S = 4.0
 PATIENCE_S = 120.0
 APART = ("session", "emitted_at", "latency")
 """What may differ: whose it is, and how long it took."""
@@ -187,3 +190,20 @@ async def test_on_the_real_server_two_clients_get_the_finals_that_each_gets_alon
     for one, both in zip(alone, together, strict=True):
         assert told(both, finals_alone=True) == told(one, finals_alone=True)
         assert len(told(one, finals_alone=True)) >= 6
+
+
+async def test_an_assistant_is_told_what_a_client_is_told(recognizer: Recognizer, voices: tuple[bytes, bytes]) -> None:
+    voice = voices[0][: round(COMMAND_S * FORMAT.bytes_per_s)]
+    async with a_server(recognizer, vad=make_vad, wyoming={"enabled": True, "port": 0}) as server:
+        async with ListenClient(server.url, FORMAT, language="en") as client:
+            await client.send(voice)
+            await client.finish()
+            events = [event async for event in client]
+        async with an_assistant(server) as assistant:
+            heard = await say(assistant, voice, language="en", rate_hz=FORMAT.rate_hz)
+
+    finals = [event for event in events if isinstance(event, EmotionEvent) and event.final]
+    assert [event.data["scores"] for event in heard if event.type == EMOTION and event.data["final"]] == [
+        event.scores for event in finals
+    ]
+    assert transcript(heard).text == " ".join(event.text for event in finals) != ""

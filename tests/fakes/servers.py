@@ -36,6 +36,8 @@ async def a_server(
     clock: Callable[[], float] = time.monotonic,
     transcripts: Disclosure = "full",
     audiohook: dict[str, Any] | None = None,
+    wyoming: dict[str, Any] | None = None,
+    home_assistant: dict[str, Any] | None = None,
     **server: Any,
 ) -> AsyncIterator[RunningServer]:
     """A server for as long as the block runs; keywords go to `[server]`. It keeps MQTT events in memory by default."""
@@ -44,6 +46,8 @@ async def a_server(
         "mqtt": {"outbox_mib": 0} | (mqtt or {}),
         "privacy": {"transcripts": transcripts},
         "audiohook": audiohook or {},
+        "wyoming": wyoming or {},
+        "home_assistant": home_assistant or {},
     }
     settings = Settings.model_validate(sections)
     chosen = load or (lambda: recognizer or FakeRecognizer())

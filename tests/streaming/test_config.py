@@ -187,7 +187,7 @@ class TestErrors:
             pytest.param(
                 "port = 1\n",
                 "config.toml:1: unknown key port; there are server, mqtt, asr, vad, ensemble, emotion, roles, "
-                "twilio, audiohook, privacy, alerts, batcher, weights, logging",
+                "twilio, audiohook, wyoming, home_assistant, privacy, alerts, batcher, weights, logging",
                 id="key outside a section",
             ),
             pytest.param(
