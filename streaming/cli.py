@@ -1,12 +1,10 @@
-"""The commands of this package: `medusa demo`, `serve`, `stream` and `analyze`."""
+"""The commands of the live runtime: `medusa demo`, `serve` and `stream`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import logging
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,39 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from streaming.command_options import CONFIG, JSON, LANGUAGE, ROLES_HELP, command_settings
+
 if TYPE_CHECKING:
-    from streaming.config import Settings
     from streaming.events import Event
     from streaming.server import RunningServer
 
-_LANGUAGE_PATTERN: Final = r"[a-z]{2,3}"
 _PORT: Final = click.IntRange(0, 65_535)
 _BOTH_SCORED: Final = (
     "both voices are recordings made for research, so both are scored here; "
     "by default the emotions of an agent are not inferred ([roles] score_agents)"
 )
-
-
-def _language(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(_LANGUAGE_PATTERN, value):
-        raise click.BadParameter(f"{value!r} is no ISO 639 code such as en, de or yue.")
-    return value
-
-
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="config.toml; the one in this folder by default.",
-)
-_LANGUAGE = click.option(
-    "--language",
-    callback=_language,
-    metavar="CODE",
-    help="ISO 639 code of the speech, such as en; detected by default.",
-)
-_ROLES_HELP = "Role of a channel, in their order; may be given again. The emotions of an agent are not inferred."
-_JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON lines to stdout, nothing else.")
 
 
 @click.command(epilog="Example: medusa demo")
@@ -55,8 +31,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON lines t
 @click.option("--mqtt-host", help="Publish to this broker too; with --mqtt-port alone, to the configured one.")
 @click.option("--mqtt-port", type=click.IntRange(1, 65_535), help="The broker's port; the configured one by default.")
 @click.option("--save-svg", type=click.Path(path_type=Path, dir_okay=False), help="Keep a picture of the live table.")
-@_CONFIG
-@_JSON
+@CONFIG
+@JSON
 def demo(
     port: int,
     fast: bool,
@@ -78,7 +54,7 @@ def demo(
 
     if save_svg is not None and not save_svg.parent.is_dir():
         raise click.UsageError(f"There is no folder {save_svg.parent} for --save-svg: make it first.")
-    settings = demo_settings(_settings(config), port=port, mqtt_host=mqtt_host, mqtt_port=mqtt_port)
+    settings = demo_settings(command_settings(config), port=port, mqtt_host=mqtt_host, mqtt_port=mqtt_port)
     picture = LivePicture("medusa demo")
     with contextlib.ExitStack() as shown:
         followers: list[Callable[[Event], None]] = [picture.take]
@@ -120,14 +96,14 @@ def demo(
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Also append all events to this file as JSON lines; - for stdout.",
 )
-@_CONFIG
+@CONFIG
 def serve(host: str | None, port: int | None, events: Path | None, config: Path | None) -> None:
     """Run the server until SIGINT or SIGTERM; then finish what is in flight and stop."""
     from streaming.server import print_addresses
     from streaming.server import serve as run_server
     from streaming.sinks.jsonl import JsonLinesSink
 
-    settings = _settings(config)
+    settings = command_settings(config)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
     to_stdout = events == Path("-")
@@ -150,9 +126,9 @@ def serve(host: str | None, port: int | None, events: Path | None, config: Path 
 @click.command(epilog="Example: medusa stream call.wav --channel-role customer --channel-role agent")
 @click.argument("source")
 @click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="Of the server.")
-@click.option("--channel-role", "roles", multiple=True, help=_ROLES_HELP)
+@click.option("--channel-role", "roles", multiple=True, help=ROLES_HELP)
 @click.option("--token", envvar="MEDUSA_TOKEN", help="Where the server asks for one; also MEDUSA_TOKEN.")
-@_LANGUAGE
+@LANGUAGE
 @click.option("--rate", "rate_hz", type=int, help="Of raw audio on stdin, in Hz; 16000 by default.")
 @click.option(
     "--encoding",
@@ -172,7 +148,7 @@ def serve(host: str | None, port: int | None, events: Path | None, config: Path 
 @click.option("--trace", is_flag=True, help="Draw, at the end, where the time of each segment went.")
 @click.option("--trace-out", type=click.Path(path_type=Path, dir_okay=False), help="Keep that drawing as a .svg file.")
 @click.option("--trace-words", is_flag=True, help="With what was said in it.")
-@_JSON
+@JSON
 def stream(
     source: str,
     url: str,
@@ -234,92 +210,3 @@ def stream(
         asyncio.run(run())
     finally:
         show_trace(tracer, bars=trace, picture=trace_out, words=trace_words, title=source, to_stderr=as_json)
-
-
-@click.command(epilog="Example: medusa analyze calls/ --format csv > emotions.csv")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "jsonl", "csv", "vtt", "emotionml"]),
-    help="Of what is found: jsonl for programs, csv for spreadsheets, vtt (WebVTT) for video players, EmotionML for "
-    "annotation tools; a table by default.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for a document of that format for each file, instead of all on stdout.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for a picture (SVG) of each file: waveform, emotions, curves and words.",
-)
-@click.option("--jobs", type=click.IntRange(1, 256), help="Files at a time; twice [batcher] max_batch by default.")
-@_LANGUAGE
-@click.option("--channel-role", "roles", multiple=True, help=_ROLES_HELP)
-@_CONFIG
-@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
-def analyze(
-    paths: tuple[Path, ...],
-    form: str | None,
-    out: Path | None,
-    plot: Path | None,
-    jobs: int | None,
-    language: str | None,
-    roles: tuple[str, ...],
-    config: Path | None,
-    as_json: bool,
-) -> None:
-    """Recognise emotions in files and folders, as fast as the machine can.
-
-    Channels are kept apart. Exit code 1 if a file could not be read; the others are done all the same.
-    """
-    from streaming.analyze import analyze as run
-    from streaming.analyze import find_files
-    from streaming.analyze_output import AnalyzeOutput
-    from streaming.exports.formats import FORMATS
-    from streaming.recognition.recognizer import load_recognizer
-
-    if as_json and form not in (None, "jsonl"):
-        raise click.UsageError(f"--json is --format jsonl, and {form} is another: leave one of them out.")
-    chosen = FORMATS.get("jsonl" if as_json else form or "table")
-    if out is not None and chosen is None:
-        raise click.UsageError("--out needs to know a --format: jsonl, csv, vtt or emotionml.")
-    settings = _settings(config)
-    files = find_files(paths)
-    if all(file.is_dir() for file in files):
-        raise click.UsageError("no audio or video file in " + ", ".join(map(str, paths)))
-    if chosen is not None and out is None and len(files) > 1 and not chosen.many:
-        raise click.UsageError(
-            f"a {form} document holds one recording, these are {len(files)}: name a folder with --out."
-        )
-    with AnalyzeOutput(files, form=chosen, folder=out, pictures=plot) as output:
-        results = asyncio.run(
-            run(
-                files,
-                settings,
-                lambda: load_recognizer(settings),
-                jobs=jobs,
-                language=language,
-                roles=roles,
-                on_model=output.begin,
-                on_result=output.show,
-                with_loudness=plot is not None,
-            )
-        )
-    failed = sum(result.failed for result in results)
-    if failed:
-        click.echo(f"medusa: error: {failed} of {len(files)} file(s) could not be read or recognised", err=True)
-        click.get_current_context().exit(1)
-
-
-def _settings(path: Path | None) -> Settings:
-    """Settings, and the log as they want it; `--debug` goes before them."""
-    from models.logs import configure_logging
-    from streaming.config import load_settings
-
-    settings = load_settings(path)
-    debugging = logging.getLogger("streaming").isEnabledFor(logging.DEBUG)
-    configure_logging("debug" if debugging else settings.logging.level, settings.logging.format)
-    return settings

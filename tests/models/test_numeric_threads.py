@@ -27,7 +27,14 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_command_loads_numpy_before_it_is_told() -> None:
-    commands = ("trainer.cli", "trainer.training_cli", "trainer.evaluate_cli", "streaming.cli", "benchmarks.cli")
+    commands = (
+        "trainer.cli",
+        "trainer.training_cli",
+        "trainer.evaluate_cli",
+        "streaming.cli",
+        "streaming.analyze_cli",
+        "benchmarks.cli",
+    )
     loaded = f"import sys, models.console, {', '.join(commands)}"
     done = subprocess.run(
         [sys.executable, "-c", f"{loaded}; print('numpy' in sys.modules)"], capture_output=True, text=True, check=True

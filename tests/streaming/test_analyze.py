@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from streaming.analyze import FileResult, analyze, find_files
+from streaming.analyze_cli import analyze as command
 from streaming.analyze_output import AnalyzeOutput
 from streaming.audio.codecs import Encoding, encode
 from streaming.audio.sources import AudioFile, read_file
-from streaming.cli import analyze as command
 from streaming.config import PrivacySettings, Settings
 from streaming.errors import RecognitionError
 from streaming.exports.formats import FORMATS
