@@ -85,6 +85,12 @@ class LiveRow:
     sender_late_p95_ms: float | None
     """How long after its time a message of audio was sent: the clients' own lateness."""
     sender_late_max_ms: float | None
+    protocol: str = "native"
+    """That the clients spoke."""
+    telephone: bool = False
+    """Whether their audio was mu-law at 8 kHz."""
+    loop_cores: float | None = None
+    """Of `cpu_cores`, the thread of the server's event loop: connections, protocols and voice detectors."""
 
     def carries(self, target_ms: float) -> bool:
         """Whether every final came, and 95 % of them within the target."""
@@ -237,7 +243,7 @@ def summed_up(
     clients: Clients,
     faults: Sequence[str] = (),
 ) -> LiveRow:
-    """The row of one measurement, still without `label_agreement`.
+    """The row of one measurement, still without `label_agreement` and what the clients spoke.
 
     Args:
         server: its name.
@@ -288,8 +294,9 @@ def summed_up(
         client_cpu_cores=round(clients.cpu_cores, 3),
         sender_late_p95_ms=percentiles(late)[1],
         sender_late_max_ms=round(max(late), 1) if late else None,
+        loop_cores=_rounded(watch.first_thread_cores, 5),
     )
 
 
-def _rounded(value: float | None, digits: Literal[1, 2]) -> float | None:
+def _rounded(value: float | None, digits: Literal[1, 2, 5]) -> float | None:
     return None if value is None else round(value, digits)
