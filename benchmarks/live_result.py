@@ -54,8 +54,7 @@ class LiveRow:
     total_p95_ms: float | None
     total_p99_ms: float | None
     client_p95_ms: float | None
-    """Of finals on the client's own clock, from when the segment's last sample, margin included, was due to be sent to
-    the event's arrival: no server can flatter itself here."""
+    """Of finals on the client's own clock, from when the segment's last sample was due to be sent to the event."""
     first_interim_p50_ms: float | None
     """From `speech.started` to the first interim transcript of that segment, on the client's clock."""
     interims: int
@@ -86,9 +85,8 @@ class LiveRow:
     """How long after its time a message of audio was sent: the clients' own lateness."""
     sender_late_max_ms: float | None
     protocol: str = "native"
-    """That the clients spoke."""
+    """That the clients spoke; with `telephone`, in mu-law at 8 kHz."""
     telephone: bool = False
-    """Whether their audio was mu-law at 8 kHz."""
     loop_cores: float | None = None
     """Of `cpu_cores`, the thread of the server's event loop: connections, protocols and voice detectors."""
 

@@ -148,10 +148,8 @@ async def the_page(server: RunningServer, heard: Path) -> AsyncIterator[Visit]:
         f"--use-file-for-fake-audio-capture={heard}",
     )
     with served(EXAMPLES) as address:
-        async with (
-            a_browser(flags) as browser,
-            a_visit(browser, f"{address}/browser.html?server={server.url}") as visit,
-        ):
+        page = f"{address}/browser.html?server={server.url}"
+        async with a_browser(flags) as browser, a_visit(browser, page) as visit:
             yield visit
 
 
