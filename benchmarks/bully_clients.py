@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.job import Job
-from benchmarks.live_clients import READY, SPEECH
+from benchmarks.live_clients import READY
+from benchmarks.live_lines import SPEECH
 from benchmarks.raw_websocket import EVENTS, LISTEN, Opcode, connected, frame, upgrade
 
 CHUNK_S: Final = 0.1

@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.chaos_records import CallRecord, FinalAt, write_calls
 from benchmarks.job import Job
-from benchmarks.live_clients import READY, SPEECH
+from benchmarks.live_clients import READY
+from benchmarks.live_lines import SPEECH
 from streaming.client import CHUNK_S, ListenClient
 from streaming.errors import CapacityError, ConnectionFailedError, StreamingError
 from streaming.events import EmotionEvent

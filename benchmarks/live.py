@@ -16,10 +16,13 @@ from rich.console import Console
 
 from benchmarks import run_options
 from benchmarks.errors import BenchmarkError
+from benchmarks.live_adapter import CALLS, LEAST_ROUNDS, AdapterCost, compared
+from benchmarks.live_lines import NATIVE, PROTOCOLS
 from benchmarks.live_measuring import LivePlan, LiveRun
 from benchmarks.live_reference import offline_segments, offline_word_errors
 from benchmarks.live_report import live_tables, remarks, write_files
-from benchmarks.live_server import KINDS
+from benchmarks.live_result import LiveRow
+from benchmarks.live_server import KINDS, MEDUSA
 from benchmarks.live_speech import TALKERS, spoken_clips
 from benchmarks.long_runs import stopped_by_sigterm
 from benchmarks.place import busy_note, load_average
@@ -102,6 +105,20 @@ async def measure(
 
 
 @click.command(epilog="Example: medusa bench live --streams 1,4,8 --minutes 1 --out bench-out")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default=NATIVE,
+    show_default=True,
+    help="That the clients speak. Another than our own is compared with it, call by call, and its cost is told.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=LEAST_ROUNDS,
+    show_default=True,
+    help="Rows of either protocol that are compared.",
+)
 @click.option("--server", "servers", default=",".join(KINDS), show_default=True, callback=_servers, help="Which ones.")
 @click.option(
     "--streams", callback=_numbers, metavar="N,N", help="Numbers to measure; by default the largest is looked for."
@@ -158,6 +175,8 @@ async def measure(
     help="Drive the scheduler alone on a virtual clock; has options of its own: medusa bench live --simulate --help.",
 )
 def main(
+    protocol: str,
+    rounds: int,
     servers: Sequence[str],
     streams: Sequence[int],
     targets_ms: Sequence[float],
@@ -183,6 +202,8 @@ def main(
     are themselves stands in every row.
     """
     load = load_average()
+    if protocol != NATIVE and tuple(servers) not in {tuple(KINDS), (MEDUSA,)}:
+        raise click.UsageError(f"the plain server speaks our own protocol alone, not {protocol}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     plan = LivePlan(TALKERS[talkers], minutes, warm_up_s, seed, language or None, streams_a_process, patience_s)
@@ -191,8 +212,13 @@ def main(
         clips = spoken_clips(corpus, limit)
         with tempfile.TemporaryDirectory(prefix="medusa-bench-live-") as folder:
             run = LiveRun(KINDS, clips, plan, Path(folder), seconds_shown, config and config.absolute())
-            largest, wrong = asyncio.run(_all(run, settings, servers, streams, targets_ms, most, offline=offline))
-        rows = list(run.rows.values())
+            largest: dict[str, dict[str, Any]] = {}
+            wrong, costs = None, list[AdapterCost]()
+            if protocol == NATIVE:
+                largest, wrong = asyncio.run(_all(run, settings, servers, streams, targets_ms, most, offline=offline))
+                rows = list(run.rows.values())
+            else:
+                rows, costs = asyncio.run(_compared(run, protocol, streams or (CALLS,), rounds))
         stated = {
             "talkers": talkers,
             **{name: value for name, value in asdict(plan).items() if name != "talker"},
@@ -202,6 +228,8 @@ def main(
             "chunk_s": CHUNK_S,
             "targets_ms": list(targets_ms),
             "largest": largest,
+            "protocol": protocol,
+            "adapter": [asdict(cost) for cost in costs],
             "offline_word_error_rate": wrong,
             **{name: getattr(settings, name).model_dump() for name in ("asr", "vad", "ensemble", "batcher")},
             "load_average": load,
@@ -224,6 +252,20 @@ def main(
         console.print(remark, style="dim", markup=False, highlight=False)
     for file in files:
         console.print(f"wrote {os.fspath(file)}", markup=False, highlight=False)
+
+
+async def _compared(
+    run: LiveRun, protocol: str, streams: Sequence[int], rounds: int
+) -> tuple[list[LiveRow], list[AdapterCost]]:
+    """Calls by a protocol and by our own: all rows, and what the protocol costs at each number of streams."""
+    rows: list[LiveRow] = []
+    costs: list[AdapterCost] = []
+    with stopped_by_sigterm():
+        for number in streams:
+            own, cost = await compared(run, protocol, number, rounds)
+            rows += own
+            costs += [] if cost is None else [cost]
+    return rows, costs
 
 
 async def _all(

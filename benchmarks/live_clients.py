@@ -13,23 +13,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.live_lines import SPEECH, audio_of, line_of
 from benchmarks.live_records import ClientsJob, StreamRecord, write_records
-from models.windows import SAMPLE_RATE_HZ
-from streaming.audio.codecs import Encoding
 from streaming.audio.sources import AudioFormat
-from streaming.client import ListenClient
 from streaming.errors import StreamingError
 from streaming.events import Event
 
 READY: Final = "ready"
 GO: Final = "go"
-SPEECH: Final = AudioFormat(Encoding.PCM16, SAMPLE_RATE_HZ, 1)
 
 
 async def send_in_time(
     send: Callable[[bytes], Awaitable[None]],
     data: bytes,
     *,
+    audio: AudioFormat = SPEECH,
     chunk_s: float,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -39,30 +37,31 @@ async def send_in_time(
 
     Args:
         send: takes a message.
-        data: mono PCM16 at 16 kHz.
+        data: mono audio.
+        audio: its format.
         chunk_s: audio in one message.
         clock: seconds since the first sample.
         sleep: waits.
         late_ms: is given how late each message was, before it is sent.
     """
-    size = round(chunk_s * SAMPLE_RATE_HZ) * SPEECH.encoding.sample_bytes
+    size = round(chunk_s * audio.rate_hz) * audio.encoding.sample_bytes
     for start in range(0, len(data), size):
         message = data[start : start + size]
-        due_s = (start + len(message)) / SPEECH.bytes_per_s
+        due_s = (start + len(message)) / audio.bytes_per_s
         await sleep(max(0.0, due_s - clock()))
         late_ms.append(max(0.0, clock() - due_s) * 1000)
         await send(message)
 
 
-async def run_client(job: ClientsJob, stream: int, audio: Path, delay_s: float) -> StreamRecord:
+async def run_client(job: ClientsJob, stream: int, file: Path, delay_s: float) -> StreamRecord:
     """One client's session, from its first sample to `session.ended`; what goes wrong is in the record."""
     received: list[tuple[float, Event]] = []
     late_ms: list[float] = []
     error = None
     await asyncio.sleep(delay_s)
-    data = await asyncio.to_thread(audio.read_bytes)
+    data, audio = audio_of(job, await asyncio.to_thread(file.read_bytes))
     try:
-        async with ListenClient(job.url, SPEECH, language=job.language) as client:
+        async with line_of(job) as line:
             began_s = time.monotonic()
 
             def clock() -> float:
@@ -72,13 +71,13 @@ async def run_client(job: ClientsJob, stream: int, audio: Path, delay_s: float) 
                 received.append((clock(), event))
 
             async def send_all() -> None:
-                await send_in_time(client.send, data, chunk_s=job.chunk_s, clock=clock, late_ms=late_ms)
-                await client.finish()
+                await send_in_time(line.send, data, audio=audio, chunk_s=line.chunk_s, clock=clock, late_ms=late_ms)
+                await line.finish()
 
             sending = asyncio.create_task(send_all())
             try:
-                async with asyncio.timeout(len(data) / SPEECH.bytes_per_s + job.patience_s):
-                    async for event in client:
+                async with asyncio.timeout(len(data) / audio.bytes_per_s + job.patience_s):
+                    async for event in line:
                         note(event)
                     await sending
             finally:
@@ -101,7 +100,7 @@ async def run_clients(job: ClientsJob) -> tuple[list[StreamRecord], float]:
         return [], 0.0
     before_s = time.process_time()
     clients = [
-        asyncio.create_task(run_client(job, stream, Path(audio), delay_s)) for stream, audio, delay_s in job.streams
+        asyncio.create_task(run_client(job, stream, Path(file), delay_s)) for stream, file, delay_s in job.streams
     ]
     left_alone = asyncio.create_task(_end_when_left(stdin, clients))
     records = await asyncio.gather(*clients)

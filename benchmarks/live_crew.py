@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks.children import child, complaint
 from benchmarks.errors import BenchmarkError
 from benchmarks.live_clients import GO, READY
+from benchmarks.live_lines import NATIVE
 from benchmarks.live_records import ClientsJob, StreamRecord, read_records
 from streaming.client import CHUNK_S
 
@@ -72,6 +73,8 @@ async def crew(
     patience_s: float,
     streams_a_process: int,
     begins_s: Sequence[float] | None = None,
+    protocol: str = NATIVE,
+    telephone: bool = False,
 ) -> AsyncIterator[Crew]:
     """Clients for as long as the block runs.
 
@@ -83,6 +86,8 @@ async def crew(
         patience_s: how long finals may take after the last audio.
         streams_a_process: clients in one process, at most.
         begins_s: when each client begins, after the word; by default all together, though not in step.
+        protocol: that they speak.
+        telephone: whether audio is sent as mu-law at 8 kHz, as it always is by protocols of telephony.
 
     Raises:
         BenchmarkError: they do not start.
@@ -95,7 +100,8 @@ async def crew(
         members = []
         for start in range(0, len(numbered), streams_a_process):
             own = tuple(numbered[start : start + streams_a_process])
-            job = ClientsJob(url, language, CHUNK_S, patience_s, own, str(folder / f"records-{start}"))
+            out = str(folder / f"records-{start}")
+            job = ClientsJob(url, language, CHUNK_S, patience_s, own, out, protocol, telephone or protocol != NATIVE)
             written, stderr = folder / f"job-{start}", folder / f"clients-{start}.log"
             written.write_text(job.to_json(), encoding="utf-8")
             process = await stack.enter_async_context(

@@ -11,6 +11,7 @@ from typing import Final
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.live_crew import crew
+from benchmarks.live_lines import NATIVE
 from benchmarks.live_records import StreamRecord
 from benchmarks.live_reference import OfflineSegment, label_agreement
 from benchmarks.live_result import Clients, FinalSeen, LiveRow, Span, finals_of, summed_up
@@ -78,7 +79,7 @@ class LiveRun:
             BenchmarkError: server or clients do not start.
         """
         if (server, streams) not in self.rows:
-            row, records = await self._measure(server, streams)
+            row, records = await self.measured(server, streams, f"{server}-{streams}")
             self.rows[server, streams] = row
             self._finals[server, streams] = finals_of(records)
         return self.rows[server, streams]
@@ -116,10 +117,24 @@ class LiveRun:
             share = label_agreement(self._finals[key], offline)
             self.rows[key] = replace(row, label_agreement=None if share is None else round(share, 4))
 
-    async def _measure(self, server: str, streams: int) -> tuple[LiveRow, list[StreamRecord]]:
+    async def measured(
+        self, server: str, streams: int, name: str, *, protocol: str = NATIVE, telephone: bool = False
+    ) -> tuple[LiveRow, list[StreamRecord]]:
+        """A row that is not kept, and what its clients saw.
+
+        Args:
+            server: its name.
+            streams: how many.
+            name: of a folder for its files, not there yet.
+            protocol: that the clients speak.
+            telephone: whether their audio is mu-law at 8 kHz.
+
+        Raises:
+            BenchmarkError: server or clients do not start.
+        """
         plan = self.plan
         audio = await asyncio.to_thread(self.audio, streams)
-        folder = self.folder / f"{server}-{streams}"
+        folder = self.folder / name
         folder.mkdir()
         environment = overrides(sessions=max(_DEFAULT_SESSIONS, streams + _SPARE_SESSIONS), language=plan.language)
         async with (
@@ -131,10 +146,13 @@ class LiveRun:
                 language=plan.language,
                 patience_s=plan.patience_s,
                 streams_a_process=plan.streams_a_process,
+                protocol=protocol,
+                telephone=telephone,
             ) as clients,
         ):
             watch = Watch(running.pid)
-            with self.progress(f"{server}, {streams} stream{'s' if streams > 1 else ''}", plan.audio_s) as passed:
+            said = f"{server}, {streams} stream{'s' if streams > 1 else ''}, {protocol}"
+            with self.progress(said, plan.audio_s) as passed:
                 watching = asyncio.create_task(_watch(watch, running, plan.span, passed))
                 began_s = time.monotonic()
                 try:
@@ -148,7 +166,7 @@ class LiveRun:
             took = Clients(clients.processes, cpu_s / (time.monotonic() - began_s))
             faults = [] if running.fault is None else [running.fault]
         row = summed_up(server, records, self.talks[:streams], plan.span, watch=watch, clients=took, faults=faults)
-        return row, records
+        return replace(row, protocol=protocol, telephone=telephone), records
 
 
 async def _watch(watch: Watch, server: MeasuredServer, span: Span, passed: Seconds) -> None:

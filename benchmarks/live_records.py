@@ -68,6 +68,10 @@ class ClientsJob(Job):
     seconds after the others it begins."""
     out: str
     """The file to which the records are written, one a line; a last line is the process's own figures."""
+    protocol: str = "native"
+    """Which of `benchmarks.live_lines.PROTOCOLS` they speak."""
+    telephone: bool = False
+    """Whether audio is sent as mu-law at 8 kHz."""
 
 
 def write_records(path: Path, records: Iterable[StreamRecord], cpu_s: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from benchmarks.live_lines import NATIVE
 from benchmarks.live_picture import latency_picture, processor_picture
 from benchmarks.live_result import LATE_MS, LiveRow
 from benchmarks.report_files import file_stem, write_report
@@ -27,7 +28,8 @@ def live_tables(rows: Sequence[LiveRow], heading: str) -> list[Table]:
     answers = _table(heading, "finals", "p50 ms", "p95 ms", "p99 ms", "total p95 ms", "first interim ms", "shed")
     beside = _table("", "flips", "drift ms/min", "words wrong", "labels", "CPU", "MiB", "sent late ms")
     for row in rows:
-        who = row.server + (" !" if row.failures else ""), str(row.streams)
+        spoken = "" if row.protocol == NATIVE and not row.telephone else f", {row.protocol}"
+        who = row.server + spoken + (" !" if row.failures else ""), str(row.streams)
         answers.add_row(
             *who,
             f"{row.finals}" if row.finals == row.finals_expected else f"{row.finals} of {row.finals_expected}",
@@ -70,6 +72,7 @@ def remarks(rows: Sequence[LiveRow], settings: dict[str, Any]) -> list[str]:
         for target, answer in found.items():
             more = ", or more: none was tried above" if answer["open_ended"] else ""
             said.append(f"{server} carries {answer['streams']} streams within {target} ms{more}")
+    said += [_adapter(cost) for cost in settings["adapter"]]
     offline = settings["offline_word_error_rate"]
     if offline is not None:
         said.append(f"offline, {offline:.1%} of the same words are wrong")
@@ -87,7 +90,7 @@ def remarks(rows: Sequence[LiveRow], settings: dict[str, Any]) -> list[str]:
 
 
 def write_files(folder: Path, report: dict[str, Any], rows: Sequence[LiveRow], heading: str) -> list[Path]:
-    """Writes the result as JSON and, where any final came, as pictures.
+    """Writes the result as JSON and, where any final came by our own protocol, as pictures.
 
     Args:
         folder: where.
@@ -99,15 +102,26 @@ def write_files(folder: Path, report: dict[str, Any], rows: Sequence[LiveRow], h
         TrainerError: matplotlib is not installed.
         OSError: the folder cannot be written.
     """
-    talkers = report["settings"]["talkers"]
-    stem = file_stem("live", report, *([] if talkers == "continuous" else [talkers]))
+    talkers, protocol = report["settings"]["talkers"], report["settings"]["protocol"]
+    usual = ("continuous", NATIVE)
+    stem = file_stem("live", report, *(one for one in (talkers, protocol) if one not in usual))
     files = [write_report(folder, stem, report)]
-    timed = [row for row in rows if row.compute_p95_ms is not None]
+    timed = [row for row in rows if row.compute_p95_ms is not None and protocol == NATIVE]
     if timed:
         files += [folder / f"{stem}.png", folder / f"{stem}-cpu.png"]
         files[1].write_bytes(latency_picture(timed, report["settings"]["targets_ms"], heading, LIGHT))
         files[2].write_bytes(processor_picture(timed, report["machine"]["cores"], heading, LIGHT))
     return files
+
+
+def _adapter(cost: dict[str, Any]) -> str:
+    within = "" if cost["share_low"] is None else f" ({cost['share_low']:.1%} to {cost['share_high']:.1%})"
+    return (
+        f"{cost['protocol']} at {cost['streams']}: takes {cost['difference_ms_per_s']:.1f} ms of the event loop for a "
+        f"second of call more than our own protocol, {cost['difference_share']:.1%}{within} of the recogniser's "
+        f"{cost['recogniser_ms_per_s']:.0f} ms; the translator alone {cost['dialect_ms_per_s']:.2f} ms, "
+        f"{cost['dialect_share']:.1%}"
+    )
 
 
 def _whole(value: float | None) -> str:

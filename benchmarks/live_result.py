@@ -54,8 +54,7 @@ class LiveRow:
     total_p95_ms: float | None
     total_p99_ms: float | None
     client_p95_ms: float | None
-    """Of finals on the client's own clock, from when the segment's last sample, margin included, was due to be sent to
-    the event's arrival: no server can flatter itself here."""
+    """Of finals on the client's own clock, from when the segment's last sample was due to be sent to the event."""
     first_interim_p50_ms: float | None
     """From `speech.started` to the first interim transcript of that segment, on the client's clock."""
     interims: int
@@ -85,6 +84,11 @@ class LiveRow:
     sender_late_p95_ms: float | None
     """How long after its time a message of audio was sent: the clients' own lateness."""
     sender_late_max_ms: float | None
+    protocol: str = "native"
+    """That the clients spoke; with `telephone`, in mu-law at 8 kHz."""
+    telephone: bool = False
+    loop_cores: float | None = None
+    """Of `cpu_cores`, the thread of the server's event loop: connections, protocols and voice detectors."""
 
     def carries(self, target_ms: float) -> bool:
         """Whether every final came, and 95 % of them within the target."""
@@ -237,7 +241,7 @@ def summed_up(
     clients: Clients,
     faults: Sequence[str] = (),
 ) -> LiveRow:
-    """The row of one measurement, still without `label_agreement`.
+    """The row of one measurement, still without `label_agreement` and what the clients spoke.
 
     Args:
         server: its name.
@@ -288,8 +292,9 @@ def summed_up(
         client_cpu_cores=round(clients.cpu_cores, 3),
         sender_late_p95_ms=percentiles(late)[1],
         sender_late_max_ms=round(max(late), 1) if late else None,
+        loop_cores=_rounded(watch.first_thread_cores, 5),
     )
 
 
-def _rounded(value: float | None, digits: Literal[1, 2]) -> float | None:
+def _rounded(value: float | None, digits: Literal[1, 2, 5]) -> float | None:
     return None if value is None else round(value, digits)

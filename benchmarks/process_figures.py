@@ -18,6 +18,7 @@ _UTIME, _STIME = 11, 12
 _GPU_TOOL: Final = "nvidia-smi"
 _GPU_QUERY: Final = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 _GPU_PATIENCE_S: Final = 5.0
+_NS_PER_S: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Usage:
     descriptors: int
     """Open files and sockets."""
     threads: int
+    first_thread_s: float | None
+    """Processor time of the thread that the process began with; None where the system does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,18 @@ def process_usage(pid: int) -> Usage | None:
         descriptors = sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
     except (OSError, IndexError, ValueError, KeyError):
         return None
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), resident_kib * 1024, descriptors, threads)
+    cpu_s = ticks / os.sysconf("SC_CLK_TCK")
+    return Usage(cpu_s, resident_kib * 1024, descriptors, threads, _first_thread_s(pid))
+
+
+def _first_thread_s(pid: int) -> float | None:
+    """To the nanosecond, where the kernel keeps statistics of its scheduler (/proc/PID/task/TID/schedstat)."""
+    try:
+        return (
+            int((_PROC / str(pid) / "task" / str(pid) / "schedstat").read_text(encoding="utf-8").split()[0]) / _NS_PER_S
+        )
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def gpu_usage() -> GpuUsage | None:
@@ -104,6 +118,16 @@ class Watch:
             return None
         (from_s, before), (to_s, after) = self._seen[0], self._seen[-1]
         return (after.cpu_s - before.cpu_s) / (to_s - from_s)
+
+    @property
+    def first_thread_cores(self) -> float | None:
+        """Of them, what the first thread took: the one that runs a server's event loop."""
+        if len(self._seen) < 2:
+            return None
+        (from_s, before), (to_s, after) = self._seen[0], self._seen[-1]
+        if before.first_thread_s is None or after.first_thread_s is None:
+            return None
+        return (after.first_thread_s - before.first_thread_s) / (to_s - from_s)
 
     @property
     def peak_rss_mib(self) -> float | None:

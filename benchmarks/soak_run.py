@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.live_clients import SPEECH
 from benchmarks.live_crew import crew
+from benchmarks.live_lines import SPEECH
 from benchmarks.live_result import Span
 from benchmarks.live_server import ServerKind, measured_server, overrides
 from benchmarks.live_speech import TAIL_S, Talker, plan_talk

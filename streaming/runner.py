@@ -112,19 +112,33 @@ class SessionRunner:
         """Whether `session.ended` was published, or the session broke; nothing will follow."""
         return self._finished.is_set()
 
+    @property
+    def bytes_per_s(self) -> int:
+        """Of the audio that `receive` is given."""
+        return self._bytes_per_s
+
+    @property
+    def now_s(self) -> float:
+        """Its clock."""
+        return self._clock()
+
     def start(self) -> None:
         """Publishes `session.started`."""
         self._step(self._session.open)
 
-    async def receive(self, data: bytes) -> None:
+    async def receive(self, data: bytes, arrived_s: float | None = None) -> None:
         """Hears audio of any length; waits, in between, for the recogniser to keep up.
 
         May be cancelled: what was heard until then counts. Audio after the end is ignored.
 
+        Args:
+            data: the next audio.
+            arrived_s: when the first of it came, on the runner's clock; by default now.
+
         Raises:
             TooFastError: it comes too fast, and such audio is not to wait.
         """
-        arrived_s = self._clock()
+        arrived_s = self._clock() if arrived_s is None else arrived_s
         for piece in self._pieces(data):
             while self._session.outstanding >= self._max_outstanding and not self._deaf:
                 self._answered.clear()

@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import json
 import re
-import shutil
 import sys
 import tomllib
 import wave
@@ -281,15 +280,6 @@ async def test_the_python_client_of_the_readme_prints_an_emotion(tmp_path: Path)
     assert "'type': 'emotion'" in printed
     assert "'label': 'happy'" in printed
     assert "session.ended" in printed.splitlines()[-1]
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-async def test_the_javascript_client_of_the_readme_prints_an_emotion(tmp_path: Path) -> None:
-    async with a_server() as server:
-        arguments = ("--experimental-websocket", "--no-warnings", "--input-type=module", "-e")
-        printed = await output_of("node", *arguments, client("js", server.url), folder=tmp_path, stdin=CALL)
-
-    assert printed.startswith("happy 0.7 word1 word2")
 
 
 def test_figures_stand_between_marks_that_match() -> None:

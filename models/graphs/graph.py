@@ -167,8 +167,8 @@ class Graph:
             )
         try:
             model = self._model([numpy_helper.from_array(array, name) for name, array in self._constants.items()])
-            onnx.checker.check_model(model, full_check=True)
             content: bytes = model.SerializeToString()
+            onnx.checker.check_model(content, full_check=True)  # it would write the model down a second time
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
             raise EngineError(f"the graph of {self._name} is not valid ONNX: {error}") from error
         return content

@@ -38,6 +38,12 @@ def _session() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(models[-1]), options, providers=["CPUExecutionProvider"])
 
 
+@functools.cache
+def _places(count: int) -> NDArray[np.intp]:
+    """Where the samples lie that the network sees of so many chunks, each with its context, `[count, samples]`."""
+    return np.arange(count)[:, None] * _CHUNK + np.arange(_CHUNK + _CONTEXT)
+
+
 class SileroVad:
     """The network's 32 ms decisions on frames of 20 ms, each frame judged by the chunk that holds its last sample."""
 
@@ -66,14 +72,16 @@ class SileroVad:
             return np.zeros(0, dtype=np.float32)
         heard = np.concatenate([self._context, samples[: count * _CHUNK]])
         self._context = heard[-_CONTEXT:]
-        windows = np.lib.stride_tricks.sliding_window_view(heard, _CHUNK + _CONTEXT)[::_CHUNK]
-        runs = range(0, count, _CHUNKS_AT_ONCE)
-        return self._on_frames(np.concatenate([self._judge(windows[run : run + _CHUNKS_AT_ONCE]) for run in runs]))
+        if count <= _CHUNKS_AT_ONCE:
+            return self._on_frames(self._judge(heard, count))
+        runs = [(run, min(_CHUNKS_AT_ONCE, count - run)) for run in range(0, count, _CHUNKS_AT_ONCE)]
+        return self._on_frames(np.concatenate([self._judge(heard[run * _CHUNK :], size) for run, size in runs]))
 
-    def _judge(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _judge(self, heard: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """Decisions on so many chunks, `[count]`; the first begins behind its context."""
         speech, self._hidden, self._cell = self._network.run(
             ["speech_probs", "hn", "cn"],
-            {"input": np.ascontiguousarray(windows), "h": self._hidden, "c": self._cell},
+            {"input": heard[_places(count)], "h": self._hidden, "c": self._cell},
         )
         return np.asarray(speech, dtype=np.float32).reshape(-1)
 

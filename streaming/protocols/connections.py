@@ -15,12 +15,12 @@ from typing import Any, Final, Self
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
 
 from streaming.config import ServerSettings
 from streaming.protocols.conversation import REFUSED
+from streaming.protocols.reading import PatientWebSocket
 from streaming.rate import RateLimit
 
 _LOST: Final = 1006
@@ -187,7 +187,7 @@ class GuardedHttp(H11Protocol):
             self._deadline = None
 
 
-class GuardedWebSocket(WebSocketsSansIOProtocol):
+class GuardedWebSocket(PatientWebSocket):
     """uvicorn's WebSocket, more patient with a peer that is still sending and less with one that never reads or floods.
 
     Closing a socket while the peer sends resets the connection, and the peer may never see why. So after a protocol

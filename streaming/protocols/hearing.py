@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import Message as AsgiMessage
 
@@ -14,6 +14,9 @@ from streaming.errors import ProtocolError, SlowConsumerError
 from streaming.live_sessions import DISCONNECTED, SHUTDOWN, LiveSession
 from streaming.protocols import conversation as ws
 from streaming.protocols.dialect import Audio, Begin, Close, Dialect, Flush, KeepAlive, Mark, Notice, Reply, Step
+from streaming.protocols.gathering import Gathering
+from streaming.protocols.reading import read_later
+from streaming.protocols.waiting import Interruptible
 from streaming.protocols.wire import Wire
 from streaming.runner import SessionRunner
 from streaming.service import LiveService
@@ -21,6 +24,8 @@ from streaming.subscription import Subscription
 
 _LEFT: Final = (1000, 1001, 1005)
 """Close codes of a client that means to go: done, leaving the page, and none given."""
+_MESSAGES_A_TURN: Final = 8
+"""Messages that are read one after another, where they are there already, before others get their turn on the loop."""
 
 
 class MessageTooLargeError(ProtocolError):
@@ -40,6 +45,27 @@ class _Ending:
     """How long finals may take; None for as long as they need."""
     resumable: bool = False
     """Whether the session waits for its client to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A connection, who listens at its end, and audio on its way from one to the other."""
+
+    wire: Wire
+    dialect: Dialect
+    runner: SessionRunner
+    gathering: Gathering
+
+    async def hand_on(self) -> None:
+        """Hears what was gathered; where it came in short pieces, the next are left to gather on the line.
+
+        Raises:
+            TooFastError: it comes too fast.
+        """
+        audio, came_s, rest_s = self.gathering.take(self.runner.now_s)
+        if audio:
+            read_later(self.wire, rest_s)
+            await self.runner.receive(audio, came_s)
 
 
 class Hearing:
@@ -133,8 +159,9 @@ class Hearing:
         for task in (stopping, superseded):  # neither waits for a recogniser that is behind
             task.add_done_callback(lambda _task: runner.stop_hearing())
         try:
-            ending = await self._act(wire, lambda: said, runner)
-            ending = ending or await self._hear(wire, runner, dialect, writing, stopping, superseded)
+            line = _Line(wire, dialect, runner, Gathering(runner.bytes_per_s))
+            ending = await self._refusing(line, self._act(line, said))
+            ending = ending or await self._hear(line, writing, stopping, superseded)
             if not (resumable and ending.resumable and self._service.sessions.waits_for(live)):
                 await runner.close(ending.reason, patience_s=ending.patience_s)
                 await asyncio.wait({writing}, timeout=ws.SEND_PATIENCE_S)
@@ -149,39 +176,50 @@ class Hearing:
 
     async def _hear(
         self,
-        wire: Wire,
-        runner: SessionRunner,
-        dialect: Dialect,
+        line: _Line,
         writing: asyncio.Task[None],
         stopping: asyncio.Task[bool],
         superseded: asyncio.Task[bool],
     ) -> _Ending:
         """Hands audio and controls to the session until there is a reason to stop."""
-        waited: set[asyncio.Task[Any]] = {writing, stopping, superseded}
+        waiting = Interruptible((writing, stopping, superseded))
+        written, messages = False, 0
         while True:
-            receiving = asyncio.create_task(wire.receive())
-            try:
-                while not receiving.done():
-                    done, _ = await asyncio.wait(
-                        {receiving, *waited}, timeout=self._idle_timeout_s, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if stopping.done():
-                        return self._stopping
-                    if superseded.done():
-                        return self._superseded
-                    if not done:
-                        return self._idle
-                    if writing in done:
-                        waited.remove(writing)
-                        ending = self._why_writing_ended(runner, writing)
-                        if ending is not None:
-                            return ending
-                ending = await self._take(wire, receiving.result(), runner, dialect)
-            finally:
-                if not receiving.done():
-                    await ws.cancel(receiving)
+            if stopping.done():
+                return self._stopping
+            if superseded.done():
+                return self._superseded
+            if writing.done() and not written:
+                written = True
+                ending = self._why_writing_ended(line.runner, writing)
+                if ending is not None:
+                    return ending
+            ending = await self._refusing(line, self._hear_next(line, waiting))
             if ending is not None:
                 return ending
+            messages += 1
+            if messages % _MESSAGES_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _refusing(self, line: _Line, hearing: Awaitable[_Ending | None]) -> _Ending | None:
+        """What comes of something that was heard; an end where the protocol forbids it."""
+        try:
+            return await hearing
+        except ProtocolError as error:
+            line.runner.report(error)
+            return self._refused
+
+    async def _hear_next(self, line: _Line, waiting: Interruptible) -> _Ending | None:
+        """Takes one message, or hands on what has waited for one; neither where something happens meanwhile."""
+        left_s = line.gathering.left_s(line.runner.now_s)
+        try:
+            message = await waiting.wait(line.wire.receive, self._idle_timeout_s if left_s is None else left_s)
+        except TimeoutError:
+            if left_s is None:
+                return self._idle
+            await line.hand_on()
+            return None
+        return None if message is None else await self._take(line, message)
 
     def _why_writing_ended(self, runner: SessionRunner, writing: asyncio.Task[None]) -> _Ending | None:
         """None where the peer is gone: what it sent before is still to be read, and at its end how it went."""
@@ -192,40 +230,45 @@ class Hearing:
             return self._broken
         return self._gone if runner.finished else None
 
-    async def _take(self, wire: Wire, message: AsgiMessage, runner: SessionRunner, dialect: Dialect) -> _Ending | None:
+    async def _take(self, line: _Line, message: AsgiMessage) -> _Ending | None:
         if message["type"] == "websocket.disconnect":
-            if message.get("code") in _LEFT:
-                return self._gone
-            if message.get("code") != ws.TOO_LARGE:
-                return self._lost
-            runner.report(
-                MessageTooLargeError(f"a message is larger than {self._max_message_bytes} bytes: send it in pieces")
-            )
-            return self._too_large
+            await line.hand_on()
+            return self._why_left(line.runner, message.get("code"))
         data = message.get("bytes")
-        return await self._act(wire, partial(dialect.read, message["text"] if data is None else data), runner)
-
-    async def _act(self, wire: Wire, read: Callable[[], Sequence[Step]], runner: SessionRunner) -> _Ending | None:
         try:
-            return await self._take_steps(wire, read(), runner)
-        except ProtocolError as error:
-            runner.report(error)
-            return self._refused
+            steps = line.dialect.read(message["text"] if data is None else data)
+        except ProtocolError:
+            await line.hand_on()  # what was said before it counts
+            raise
+        return await self._act(line, steps)
 
-    async def _take_steps(self, wire: Wire, steps: Sequence[Step], runner: SessionRunner) -> _Ending | None:
+    def _why_left(self, runner: SessionRunner, code: int | None) -> _Ending:
+        if code in _LEFT:
+            return self._gone
+        if code != ws.TOO_LARGE:
+            return self._lost
+        runner.report(
+            MessageTooLargeError(f"a message is larger than {self._max_message_bytes} bytes: send it in pieces")
+        )
+        return self._too_large
+
+    async def _act(self, line: _Line, steps: Sequence[Step]) -> _Ending | None:
         for step in steps:
+            if isinstance(step, Audio):
+                if line.gathering.add(step.data, line.runner.now_s):
+                    await line.hand_on()
+                continue
+            await line.hand_on()
             match step:
-                case Audio(data=audio):
-                    await runner.receive(audio)
                 case Flush():
-                    runner.flush()
+                    line.runner.flush()
                 case Notice(error=error):
-                    runner.report(error)
+                    line.runner.report(error)
                 case Reply(message=message):
-                    await ws.send_in_time(wire, message)
+                    await ws.send_in_time(line.wire, message)
                 case Mark(answer=answer):
-                    for message in answer(runner.last_seq):
-                        await ws.send_in_time(wire, message)
+                    for message in answer(line.runner.last_seq):
+                        await ws.send_in_time(line.wire, message)
                 case KeepAlive():
                     pass
                 case Begin():

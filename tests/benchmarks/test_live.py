@@ -143,13 +143,13 @@ def test_the_largest_number_is_looked_for_once_for_all_targets(monkeypatch: pyte
 
     measured: list[tuple[str, int]] = []
 
-    async def pretend(_run: LiveRun, server: str, streams: int) -> Any:
+    async def pretend(_run: LiveRun, server: str, streams: int, _name: str) -> Any:
         measured.append((server, streams))
         client = Client()
         client.segment(compute_ms=100.0 * streams)
         return row(client.record()), []
 
-    monkeypatch.setattr(LiveRun, "_measure", pretend)
+    monkeypatch.setattr(LiveRun, "measured", pretend)
     plan = LivePlan(TALKERS["continuous"], 1.0, 10.0, 1, "en", 16, 30.0)
     run = LiveRun(KINDS, CLIPS, plan, tmp_path, live.seconds_shown)
 
