@@ -157,9 +157,10 @@ async def test_a_call_opens_with_its_whole_history(browser: Browser) -> None:
         call = a_call("history")
         told = happen(server.service.hub, [call], 300)
         async with a_visit(browser, f"{server.http_url}/#/call/history") as visit:
-            await expect(visit.page.locator(".said .text").first).to_be_visible()
             spoken = words(told, "history")
             assert len(spoken) > 20
+            await expect(visit.page.locator(".said .text").nth(len(spoken) - 1)).to_be_visible()
+            await expect(visit.page.locator(".said .text").last).to_contain_text(spoken[-1])
             shown = await said(visit.page)
             assert shown[-len(spoken) :] == spoken
             await expect(visit.page.get_by_role("img", name="customer: ")).to_be_visible()
