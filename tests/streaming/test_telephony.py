@@ -284,6 +284,28 @@ async def test_an_audiohook_session_tells_what_its_audio_tells_otherwise() -> No
     assert {one["channel"] for one in entities(said, "medusa.emotion")} == {"external"}
 
 
+def test_the_example_plays_a_recording_as_a_signed_audiohook_session(tmp_path: Path) -> None:
+    recording, secret = tmp_path / "call.wav", tmp_path / "secret"
+    secret.write_text(SECRET)
+    with wave.open(str(recording), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(interleaved(np.concatenate([speech(1.2), silence(1.0)]), silence(2.2)))
+    with a_server_elsewhere(audiohook={"secret_file": str(secret)}) as server:
+        example = [sys.executable, str(EXAMPLES / "audiohook_call.py"), str(recording), "--url", server.url, "--fast"]
+        played = subprocess.run(
+            [*example, "--secret-file", str(secret)], capture_output=True, text=True, timeout=60, check=True
+        )
+        unsigned = subprocess.run(example, capture_output=True, text=True, timeout=60, check=False)
+
+    told = [json.loads(line) for line in played.stdout.splitlines()]
+    assert [entity["data"]["channel"] for entity in told if entity["type"] == "medusa.emotion"][-1:] == ["external"]
+    assert told[-1]["data"]["isFinal"]
+    assert (unsigned.returncode, unsigned.stdout) == (1, "")
+    assert "the server answers disconnect" in unsigned.stderr
+
+
 async def test_an_audiohook_client_shows_its_key_as_a_token(tmp_path: Path) -> None:
     known = write_tokens(tmp_path / "tokens")
     outcomes = {}
