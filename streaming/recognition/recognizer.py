@@ -270,16 +270,22 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
     text = text_sources(bundle, settings.weights, progress=True)
     speech = speech_sources(bundle, settings.weights, progress=True, required=True)
     ensemble = settings.ensemble
-    engine = open_engine(bundle, ensemble.engine, ensemble.precision, threads=asr.threads, text=text, speech=speech)
+    whisper = weights_folder(asr.model, settings.weights, progress=True)
+    with ThreadPoolExecutor(1) as beside:  # neither needs the other, and both take their time
+        opening = beside.submit(
+            open_engine, bundle, ensemble.engine, ensemble.precision, threads=asr.threads, text=text, speech=speech
+        )
+        encoder = WhisperEncoder(
+            whisper,
+            layers={layers[m.backbone] for m in bundle.modalities if m.backbone in layers},
+            compute_type=asr.compute_type,
+            threads=asr.threads,
+            decoder_threads=asr.decoder_threads,
+        )
+        transcriber = Transcriber(encoder, asr)
+        engine = opening.result()
     hears = engine.reads_audio | engine.reads_mel.keys()
     windows = bundle.final_windows
-    encoder = WhisperEncoder(
-        weights_folder(asr.model, settings.weights, progress=True),
-        layers={layers[m.backbone] for m in bundle.modalities if m.backbone in layers},
-        compute_type=asr.compute_type,
-        threads=asr.threads,
-        decoder_threads=asr.decoder_threads,
-    )
     readers = Readers(
         layers=layers,
         prosody=ProsodyExtractor(),
@@ -296,7 +302,7 @@ def load_recognizer(settings: Settings) -> SpeechEmotionRecognizer:
         bundle,
         engine,
         encoder=encoder,
-        transcriber=Transcriber(encoder, asr),
+        transcriber=transcriber,
         readers=readers,
         abstain=ensemble.abstain,
     )
